@@ -114,8 +114,9 @@ type Config struct {
 	Progress func(done, total int64, unit string) // may be nil
 }
 
-// New returns a session. Its error is a defect of the caller: a party without
-// connection, or not exactly one guest.
+// New returns a session. A host may be connected to the guest alone. Its error
+// is a defect of the caller: the guest and a host without connection, or not
+// exactly one guest.
 func New(c Config) (*Session, error) {
 	s := &Session{id: c.ID, step: c.Step, parties: slices.Clone(c.Parties), links: map[string]*link{},
 		progress: c.Progress, stats: map[statKey]*Traffic{}}
@@ -128,11 +129,14 @@ func New(c Config) (*Session, error) {
 			s.self = p
 			continue
 		}
-		conn := c.Conns[p.Name]
-		if conn == nil {
+		if conn := c.Conns[p.Name]; conn != nil {
+			s.links[p.Name] = &link{conn: conn}
+		}
+	}
+	for _, p := range c.Parties {
+		if p.Name != c.Self && (s.self.Role == Guest || p.Role == Guest) && s.links[p.Name] == nil {
 			return nil, fmt.Errorf("session: no connection to %s", p.Name)
 		}
-		s.links[p.Name] = &link{conn: conn}
 	}
 	if guests != 1 || s.self.Name == "" {
 		return nil, fmt.Errorf("session: want one guest and %q among the parties, got %v", c.Self, c.Parties)
