@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"strconv"
 	"unicode/utf8"
 )
@@ -29,17 +28,9 @@ type csvReader struct {
 
 // csvColumn is a wanted column and the batch under construction.
 type csvColumn struct {
-	Field
+	builder
 	place    int // in the record
 	declared bool
-
-	n       int
-	floats  []float64
-	ints    []int64
-	bools   []bool
-	text    []byte // all strings of the batch, one after the other
-	ends    []int  // of each string in text
-	missing bitmap
 }
 
 func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path string, o Options, promote bool) (*csvReader, error) {
@@ -62,7 +53,7 @@ func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path s
 	r.width = len(names)
 	for _, p := range keep {
 		t, declared := o.Types[names[p]]
-		r.columns = append(r.columns, &csvColumn{Field: Field{names[p], t}, place: p, declared: declared})
+		r.columns = append(r.columns, &csvColumn{builder: builder{Field: Field{names[p], t}}, place: p, declared: declared})
 	}
 	if err := r.infer(ctx, o.InferRows); err != nil {
 		return nil, err
@@ -180,53 +171,25 @@ func (r *csvReader) record() (*record, error) {
 func (r *csvReader) cell(c *csvColumn, rec *record) error {
 	raw := rec.cell(c.place)
 	cell := trim(raw)
-	c.n++
 	if len(cell) == 0 || r.custom != nil && r.custom.has(cell) {
 		c.absent()
 		return nil
 	}
-	ok := false
-	switch c.Type {
-	case Float:
-		var v float64
-		if v, ok = parseFloat(cell); ok {
-			c.floats = append(c.floats, v)
-		}
-	case Int:
-		var v int64
-		if v, ok = parseInt(cell); ok {
-			c.ints = append(c.ints, v)
-		}
-	case String:
-		if !utf8.Valid(raw) {
-			return &FileError{File: r.path, Line: rec.lineOf(c.place), Err: ErrEncoding, What: "column " + c.Name + " holds text that is not UTF-8", Cure: "save the file as UTF-8"}
-		}
-		if !c.declared && defaultTokens.has(cell) {
-			c.absent()
+	if c.Type != String {
+		if c.parse(cell) {
 			return nil
 		}
-		c.text = append(c.text, raw...)
-		c.ends = append(c.ends, len(c.text))
-		return nil
-	case Bool:
-		var v bool
-		if v, ok = parseBool(cell); ok {
-			c.bools = append(c.bools, v)
-		}
-	case Time:
-		var v int64
-		if v, ok = parseTime(cell); ok {
-			c.ints = append(c.ints, v)
-		}
+		return r.misfit(c, rec, cell)
 	}
-	if ok {
-		return nil
-	}
-	if defaultTokens.has(cell) {
+	if !c.declared && defaultTokens.has(cell) {
 		c.absent()
 		return nil
 	}
-	return r.misfit(c, rec, cell)
+	if !utf8.Valid(raw) {
+		return &FileError{File: r.path, Line: rec.lineOf(c.place), Err: ErrEncoding, What: "column " + c.Name + " holds text that is not UTF-8", Cure: "save the file as UTF-8"}
+	}
+	c.addText(raw)
+	return nil
 }
 
 // misfit handles a cell that its column's type cannot hold.
@@ -235,7 +198,8 @@ func (r *csvReader) misfit(c *csvColumn, rec *record, cell []byte) error {
 	v, isFloat := parseFloat(cell)
 	if isFloat && c.Type == Int && !c.declared {
 		if r.promote {
-			c.toFloat(v)
+			c.toFloat()
+			c.addFloat(v)
 			return nil
 		}
 		e.Cure = "the rows before it are all whole numbers; declare the column float"
@@ -248,65 +212,6 @@ func (r *csvReader) misfit(c *csvColumn, rec *record, cell []byte) error {
 		e.Cure += " or declare the column string"
 	}
 	return e
-}
-
-func (c *csvColumn) reset(rows int) {
-	c.n, c.missing = 0, nil
-	c.floats, c.ints, c.bools = nil, nil, nil
-	switch c.Type {
-	case Float:
-		c.floats = make([]float64, 0, rows)
-	case Int, Time:
-		c.ints = make([]int64, 0, rows)
-	case Bool:
-		c.bools = make([]bool, 0, rows)
-	case String:
-		c.text, c.ends = c.text[:0], c.ends[:0]
-	}
-}
-
-func (c *csvColumn) absent() {
-	c.missing.set(c.n - 1)
-	switch c.Type {
-	case Float:
-		c.floats = append(c.floats, math.NaN())
-	case Int, Time:
-		c.ints = append(c.ints, 0)
-	case Bool:
-		c.bools = append(c.bools, false)
-	case String:
-		c.ends = append(c.ends, len(c.text))
-	}
-}
-
-// toFloat turns an Int column under construction into Float and appends v.
-func (c *csvColumn) toFloat(v float64) {
-	c.Type = Float
-	c.floats = make([]float64, len(c.ints), max(cap(c.ints), len(c.ints)+1))
-	for i, k := range c.ints {
-		c.floats[i] = float64(k)
-		if c.missing.get(i) {
-			c.floats[i] = math.NaN()
-		}
-	}
-	c.ints = nil
-	c.floats = append(c.floats, v)
-}
-
-// column hands over what was gathered since reset. Strings become slices of
-// one text, so a batch costs two allocations however many there are.
-func (c *csvColumn) column() *Column {
-	out := &Column{name: c.Name, typ: c.Type, n: c.n, floats: c.floats, ints: c.ints, bools: c.bools, missing: c.missing}
-	if c.Type == String {
-		all := string(c.text)
-		out.strs = make([]string, c.n)
-		from := 0
-		for i, to := range c.ends {
-			out.strs[i] = all[from:to]
-			from = to
-		}
-	}
-	return out
 }
 
 // inferBytes bounds the rows that inference holds.

@@ -1,8 +1,309 @@
 package table
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"os"
+
+	"github.com/parquet-go/parquet-go"
 )
 
-func openParquet(f *os.File, path string, o Options) (Reader, error) { return nil, errors.New("x") }
+// parquetReader implements Reader.
+type parquetReader struct {
+	path    string
+	file    *os.File
+	columns []*parquetColumn
+	custom  *tokens // from Options; nil if none
+	batch   int
+	left    int64 // rows not yet read
+	done    int   // rows read
+	buf     []parquet.Value
+	err     error
+}
+
+// parquetColumn is a wanted column, its place in the file and the batch under
+// construction, which has the type that the file gives it.
+type parquetColumn struct {
+	builder
+	want   Type
+	decode decoder
+	chunks []parquet.ColumnChunk // of the row groups not begun yet
+	rows   []int64               // of these
+	pages  parquet.Pages
+	page   parquet.Page
+	values parquet.ValueReader
+	due    int64 // values of this row group still to come
+}
+
+// guard runs f and turns a panic into an error: the Parquet library panics on
+// some damaged files.
+func guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decoding: %v", p)
+		}
+	}()
+	return f()
+}
+
+// damaged describes an error that the library gave for a file.
+func damaged(path string, err error) error {
+	var known *FileError
+	if errors.As(err, &known) {
+		return err
+	}
+	return &FileError{File: path, Err: errors.Join(ErrCorrupt, err), What: "the Parquet file is damaged: " + err.Error(), Cure: "export it again"}
+}
+
+func openParquet(f *os.File, path string, o Options) (*parquetReader, error) {
+	r := &parquetReader{path: path, file: f, batch: o.BatchRows, buf: make([]parquet.Value, 1024)}
+	if len(o.Missing) > 0 {
+		r.custom = newTokens(o.Missing)
+	}
+	size, err := checkFooter(f)
+	if err != nil {
+		return nil, damaged(path, err)
+	}
+	var pf *parquet.File
+	err = guard(func() error {
+		pf, err = parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(32<<10))
+		return err
+	})
+	if err != nil {
+		return nil, damaged(path, err)
+	}
+	if err := guard(func() error { return r.bind(pf, o) }); err != nil {
+		return nil, r.typed(err)
+	}
+	if r.left == 0 {
+		return nil, &FileError{File: path, Err: ErrNoRows, What: "there are no rows", Cure: "export it again, with rows"}
+	}
+	return r, nil
+}
+
+// typed leaves errors of ours alone and calls the file damaged for the rest.
+func (r *parquetReader) typed(err error) error {
+	for _, target := range []any{new(*FileError), new(*CellError), new(*ColumnError), new(*TypeError)} {
+		if errors.As(err, target) {
+			return err
+		}
+	}
+	if errors.Is(err, ErrOptions) {
+		return err
+	}
+	return damaged(r.path, err)
+}
+
+// checkFooter refuses a footer that cannot be as long as it says, for which
+// the library would allocate up to 4 GiB.
+func checkFooter(f *os.File) (size int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size = info.Size()
+	if size < 12 {
+		return 0, errors.New("it is too short")
+	}
+	var tail [8]byte
+	if _, err := f.ReadAt(tail[:], size-8); err != nil {
+		return 0, err
+	}
+	if string(tail[4:]) != "PAR1" {
+		return 0, errors.New("its end is missing")
+	}
+	if n := int64(binary.LittleEndian.Uint32(tail[:4])); n > size-12 {
+		return 0, errors.New("its footer is longer than the file")
+	}
+	return size, nil
+}
+
+// bind finds the wanted columns in the file.
+func (r *parquetReader) bind(pf *parquet.File, o Options) error {
+	var names []string
+	for i, c := range pf.Root().Columns() {
+		for j, n := range names {
+			if n == c.Name() {
+				return &FileError{File: r.path, Err: ErrHeader, What: "columns " + itoa(j+1) + " and " + itoa(i+1) + " are both named " + quote(n), Cure: "give each column a name of its own"}
+			}
+		}
+		if c.Name() == "" {
+			return &FileError{File: r.path, Err: ErrHeader, What: "column " + itoa(i+1) + " has no name", Cure: "name every column"}
+		}
+		names = append(names, c.Name())
+	}
+	keep, err := o.project(r.path, names)
+	if err != nil {
+		return err
+	}
+	for _, p := range keep {
+		col := pf.Root().Columns()[p]
+		c := &parquetColumn{}
+		c.Name = col.Name()
+		c.want = o.Types[c.Name]
+		if c.Type, c.decode, err = decoderFor(col, c.want); err != nil {
+			return r.at(c, 0, err)
+		}
+		if c.want == 0 {
+			c.want = c.Type
+		}
+		if !convertible(c.Type, c.want) {
+			return &TypeError{File: r.path, Column: c.Name, Have: c.Type, Want: c.want}
+		}
+		for _, g := range pf.RowGroups() {
+			c.chunks = append(c.chunks, g.ColumnChunks()[col.Index()])
+			c.rows = append(c.rows, g.NumRows())
+		}
+		r.columns = append(r.columns, c)
+	}
+	for _, g := range pf.RowGroups() {
+		n := g.NumRows()
+		if n < 0 || r.left+n < 0 {
+			return errors.New("it claims an impossible number of rows")
+		}
+		r.left += n
+	}
+	return nil
+}
+
+// at adds file, column and row to an error of a decoder.
+func (r *parquetReader) at(c *parquetColumn, row int, err error) error {
+	switch e := err.(type) {
+	case *CellError:
+		e.File, e.Column, e.Row = r.path, c.Name, row
+	case *TypeError:
+		e.File, e.Column = r.path, c.Name
+	case *FileError:
+		e.File = r.path
+		e.What = fmt.Sprintf("column %s, row %d: %s", c.Name, row, e.What)
+	default:
+		return damaged(r.path, fmt.Errorf("column %s: %w", c.Name, err))
+	}
+	return err
+}
+
+// Schema implements Reader.
+func (r *parquetReader) Schema() Schema {
+	s := make(Schema, len(r.columns))
+	for i, c := range r.columns {
+		s[i] = Field{c.Name, c.want}
+	}
+	return s
+}
+
+// Close implements Reader.
+func (r *parquetReader) Close() error {
+	if r.file == nil {
+		return nil
+	}
+	for _, c := range r.columns {
+		c.closePages()
+	}
+	err := r.file.Close()
+	r.file = nil
+	if r.err == nil {
+		r.err = ErrClosed
+	}
+	return err
+}
+
+// Next implements Reader.
+func (r *parquetReader) Next(ctx context.Context) (*Table, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	t, err := r.next(ctx)
+	if err != nil {
+		r.err = err
+	}
+	return t, err
+}
+
+func (r *parquetReader) next(ctx context.Context) (*Table, error) {
+	if r.left == 0 {
+		return nil, io.EOF
+	}
+	n := int(min(int64(r.batch), r.left))
+	t := &Table{rows: n, columns: make([]*Column, len(r.columns)), origin: origin{file: r.path}}
+	t.origin.add(0, r.done+1)
+	for i, c := range r.columns {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		c.reset(n)
+		if err := guard(func() error { return r.fill(c, n) }); err != nil {
+			return nil, r.typed(err)
+		}
+		col := c.column()
+		if r.custom != nil {
+			col = blank(col, r.custom)
+		}
+		col, row, err := convert(col, c.want)
+		if err != nil {
+			return nil, r.at(c, r.done+row+1, err)
+		}
+		t.columns[i] = col
+	}
+	r.left -= int64(n)
+	r.done += n
+	return t, nil
+}
+
+// fill reads n values of c, from as many pages and row groups as it takes.
+func (r *parquetReader) fill(c *parquetColumn, n int) error {
+	for c.n < n {
+		if c.due == 0 {
+			if len(c.chunks) == 0 {
+				return r.at(c, 0, errors.New("it has fewer values than the file has rows"))
+			}
+			c.closePages()
+			c.pages = c.chunks[0].Pages()
+			c.due = c.rows[0]
+			c.chunks, c.rows = c.chunks[1:], c.rows[1:]
+			continue
+		}
+		if c.values == nil {
+			page, err := c.pages.ReadPage()
+			if err == io.EOF {
+				return r.at(c, 0, errors.New("a row group has fewer values than rows"))
+			}
+			if err != nil {
+				return r.at(c, 0, err)
+			}
+			c.page, c.values = page, page.Values()
+		}
+		k, err := c.values.ReadValues(r.buf[:min(int64(len(r.buf)), int64(n-c.n), c.due)])
+		c.due -= int64(k)
+		for _, v := range r.buf[:k] {
+			if v.IsNull() {
+				c.absent()
+			} else if err := c.decode(v, &c.builder); err != nil {
+				return r.at(c, r.done+c.n+1, err)
+			}
+		}
+		if err == io.EOF || k == 0 && err == nil {
+			c.closePage()
+		} else if err != nil {
+			return r.at(c, 0, err)
+		}
+	}
+	return nil
+}
+
+func (c *parquetColumn) closePage() {
+	if c.page != nil {
+		parquet.Release(c.page)
+	}
+	c.page, c.values = nil, nil
+}
+
+func (c *parquetColumn) closePages() {
+	c.closePage()
+	if c.pages != nil {
+		c.pages.Close()
+		c.pages = nil
+	}
+}
