@@ -55,6 +55,16 @@ func (k Kind) ExitCode() int {
 	return kinds[k].exit
 }
 
+// KindOfExit returns the kind that a process's exit code stands for.
+func KindOfExit(code int) Kind {
+	for k := range kinds {
+		if kinds[k].exit == code {
+			return Kind(k)
+		}
+	}
+	return Internal
+}
+
 // ParseKind returns the kind that a peer named; anything unknown is [Peer].
 func ParseKind(s string) Kind {
 	for k := range kinds {
