@@ -19,7 +19,7 @@ const maxSpans = 1 << 10
 // histogram adds up the lanes of the rows of each bin. With mod set, lane l holds
 // residues of modulus l%2 and so does the result; otherwise sums are modulo 2^64.
 // The result is indexed [bin][lane].
-func histogram(ctx context.Context, x *index, lanes int, rows []uint64, mod *[2]ring.Modulus) ([]uint64, error) {
+func histogram(ctx context.Context, x *Prepared, lanes int, rows []uint64, mod *[2]ring.Modulus) ([]uint64, error) {
 	procs := runtime.GOMAXPROCS(0)
 	groups := min(len(x.bins), procs)
 	// Where there are fewer features than cores the rows are cut as well.

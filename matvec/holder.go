@@ -15,7 +15,7 @@ import (
 // goroutines.
 type Holder struct {
 	p    Params
-	x    *index
+	x    *Prepared
 	rho  []byte // ternary mask of each bin, four values a byte
 	hint *Hint
 
@@ -41,7 +41,7 @@ func NewHolder(ctx context.Context, p Params, seed [32]byte, m OneHot, rand io.R
 	if err != nil {
 		return nil, fmt.Errorf("matvec: making a hint: %w", err)
 	}
-	h := &Holder{p: p, x: newIndex(m), rand: rand}
+	h := &Holder{p: p, x: prepare(m), rand: rand}
 	bins := h.x.total()
 	h.rho = make([]byte, bins*degree/4)
 	h.hint = &Hint{p: p, bins: bins, packed: make([]byte, bins*ring.PackedLen(degree, p.hintBits))}

@@ -42,31 +42,38 @@ func (m OneHot) check() error {
 	return nil
 }
 
-// Histogram computes sums in the clear: rows holds for each row of the table its
-// lanes one after the other, and the result holds for each bin the sums of its
-// rows' lanes modulo 2^64. It is the kernel of [Holder.Answer] without the
-// cryptography, and as fast as adding gets without vector instructions.
-func (m OneHot) Histogram(ctx context.Context, lanes int, rows []uint64) ([]uint64, error) {
+// Prepare checks the matrix and copies it into the form that sums are made from.
+// The error is an [ErrMatrix].
+func (m OneHot) Prepare() (*Prepared, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	if lanes < 1 || len(rows) != m.Rows*lanes {
-		return nil, fmt.Errorf("%w: %d words are not %d lanes of %d rows", ErrRange, len(rows), lanes, m.Rows)
-	}
-	return histogram(ctx, newIndex(m), lanes, rows, nil)
+	return prepare(m), nil
 }
 
-// index is a matrix made ready for adding: rows in no bin of a feature are in a
-// bin of their own behind the others, which is dropped.
-type index struct {
+// Prepared is a matrix made ready for adding: rows in no bin of a feature are in
+// a bin of their own behind the others, which is dropped. It is read-only.
+type Prepared struct {
 	rows  int
 	bins  []int
 	first []int     // number of a feature's first bin
 	col   [][]uint8 // [feature][row], each at most bins[f]
 }
 
-func newIndex(m OneHot) *index {
-	x := &index{rows: m.Rows, bins: append([]int(nil), m.Bins...), first: make([]int, len(m.Bins)+1), col: make([][]uint8, len(m.Bins))}
+// Histogram computes sums in the clear: rows holds for each row of the table its
+// lanes one after the other, and the result holds for each bin the sums of its
+// rows' lanes modulo 2^64, [bin][lane]. It is the kernel of [Holder.Answer]
+// without the cryptography, for a party's sums over its own columns and for
+// comparison. The error is an [ErrRange] or the context's.
+func (x *Prepared) Histogram(ctx context.Context, lanes int, rows []uint64) ([]uint64, error) {
+	if lanes < 1 || len(rows) != x.rows*lanes {
+		return nil, fmt.Errorf("%w: %d words are not %d lanes of %d rows", ErrRange, len(rows), lanes, x.rows)
+	}
+	return histogram(ctx, x, lanes, rows, nil)
+}
+
+func prepare(m OneHot) *Prepared {
+	x := &Prepared{rows: m.Rows, bins: append([]int(nil), m.Bins...), first: make([]int, len(m.Bins)+1), col: make([][]uint8, len(m.Bins))}
 	for f, b := range m.Bins {
 		x.first[f+1] = x.first[f] + b
 		x.col[f] = make([]uint8, m.Rows)
@@ -78,4 +85,4 @@ func newIndex(m OneHot) *index {
 }
 
 // total is the number of bins.
-func (x *index) total() int { return x.first[len(x.bins)] }
+func (x *Prepared) total() int { return x.first[len(x.bins)] }
