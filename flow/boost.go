@@ -1,0 +1,118 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"kontor/fed/boost"
+	"kontor/internal/fault"
+	"kontor/session"
+)
+
+var errSplit = errors.New("test and valid together leave too few rows to train on")
+
+var boostComponent = &Component{
+	Kind:   "boost",
+	Doc:    "Trains gradient-boosted trees for a binary label over the columns of all parties, under encryption.",
+	Params: boostParams(),
+	Needs:  []string{"joint rows"},
+	Gives:  []string{"model"},
+	Check:  func(p Params) error { return toBoost(p).Validate() },
+	Run:    runBoost,
+}
+
+func boostParams() []ParamDoc {
+	d := boost.DefaultParams()
+	return []ParamDoc{
+		{Name: "trees", Default: float64(d.Trees), Min: 1, Max: 5000, Whole: true, Doc: "number of trees"},
+		{Name: "depth", Default: float64(d.Depth), Min: 1, Max: 10, Whole: true, Doc: "levels of splits in a tree"},
+		{Name: "learning_rate", Default: d.LearningRate, Min: 1e-4, Max: 1, Doc: "share of each tree's step that is taken"},
+		{Name: "lambda", Default: d.Lambda, Min: 0, Max: 1e6, Doc: "L2 penalty on leaf weights"},
+		{Name: "gamma", Default: d.Gamma, Min: 0, Max: 1e6, Doc: "least gain of a split"},
+		{Name: "min_child_weight", Default: d.MinChildWeight, Min: 0, Max: 1e9, Doc: "least sum of hessians on either side of a split"},
+		{Name: "bins", Default: float64(d.Bins), Min: 2, Max: 254, Whole: true, Doc: "quantile bins per feature"},
+		{Name: "early_stopping", Default: 0, Min: 0, Max: 1000, Whole: true, Doc: "stop after so many trees without a better log-loss on valid; 0 never"},
+		{Name: "seed", Default: float64(d.Seed), Min: 0, Max: 1 << 53, Whole: true, Doc: "seed of the stochastic rounding of gradients"},
+		{Name: "mean_bits", Default: float64(d.MeanBits), Min: 2, Max: 16, Whole: true, Doc: "bits of a mean gradient under encryption"},
+	}
+}
+
+func toBoost(p Params) boost.Params {
+	return boost.Params{
+		Trees: p.Int("trees"), Depth: p.Int("depth"), LearningRate: p["learning_rate"], Lambda: p["lambda"], Gamma: p["gamma"],
+		MinChildWeight: p["min_child_weight"], Bins: p.Int("bins"), EarlyStopping: p.Int("early_stopping"),
+		Seed: uint64(p["seed"]), MeanBits: p.Int("mean_bits"),
+	}
+}
+
+func runBoost(ctx context.Context, e *env) error {
+	st, p := e.state, toBoost(e.step.Params)
+	rows := boost.Rows{Train: st.rows("train"), Valid: st.rows("valid")}
+	if rows.Train == nil {
+		rows.Train = make([]int, len(st.ids))
+		for i := range rows.Train {
+			rows.Train[i] = i
+		}
+	}
+	if p.EarlyStopping > 0 && len(rows.Valid) == 0 {
+		return fault.New(fault.Spec, "early_stopping needs rows to validate on", "add valid: 0.1 to a split step before it")
+	}
+	if e.self.Role == session.Host {
+		m, err := boost.TrainHost(ctx, e.session, st.cols, rows, p, e.rand)
+		if err != nil {
+			return err
+		}
+		st.hostModel = m
+		e.addModel(m)
+		e.account("")
+		return nil
+	}
+	if err := twoClasses(st.label, rows); err != nil {
+		return err
+	}
+	m, hist, err := boost.TrainGuest(ctx, e.session, st.cols, st.label, rows, p, e.rand)
+	if err != nil {
+		return err
+	}
+	st.guestModel, st.history = m, hist
+	e.result.History, e.result.Importance = hist, m.Importance()
+	e.addModel(m)
+	e.account(hist.Kernel)
+	return nil
+}
+
+func (e *env) account(plan string) {
+	e.learned(boost.Learned(e.self.Role, boost.Training)...)
+	e.result.Security = append(e.result.Security, fmt.Sprintf("%s: %s; see matvec/PROTOCOL.md and fed/boost/PROTOCOL.md", e.step.Name, plan))
+}
+
+func (e *env) addModel(m any) {
+	e.result.Files = append(e.result.Files, File{Name: e.step.Name + "-model.json", Write: func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", " ")
+		return enc.Encode(m)
+	}})
+}
+
+// twoClasses refuses training rows of one class: there is nothing to learn.
+func twoClasses(label []float64, rows boost.Rows) error {
+	for _, set := range []struct {
+		name string
+		rows []int
+	}{{"train", rows.Train}, {"valid", rows.Valid}} {
+		ones := 0
+		for _, r := range set.rows {
+			if label[r] == 1 {
+				ones++
+			}
+		}
+		if len(set.rows) > 0 && (ones == 0 || ones == len(set.rows)) {
+			return fault.New(fault.Data, fmt.Sprintf("the label has one class only among the %d %s rows of the intersection", len(set.rows), set.name),
+				"bring more rows of the rare class or change the split")
+		}
+	}
+	return nil
+}
