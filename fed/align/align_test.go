@@ -223,7 +223,7 @@ func TestOwnDefects(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	ms := members(numbers("a", 0, chunkItems+50), numbers("a", 0, 60), numbers("a", 0, 60))
-	for _, at := range []int{1, 3, 5, 7, 9, 11} {
+	for _, at := range []int{1, 4, 9} {
 		t.Run(fmt.Sprint("at message ", at), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
