@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"kontor/internal/fault"
 	"kontor/psi"
 	"kontor/session"
 )
@@ -25,11 +24,11 @@ type guest struct {
 	matches  [][]psi.Match // with each host, sorted by item
 }
 
-// Guest runs the step at the guest, whose rows have the given distinct ids; it
-// keeps no copy of ids and does not change them. random is crypto/rand.Reader but
-// in tests. Errors about the data of any party are a [fault.Error] of kind
-// [fault.Data] and come with a Result, those about a peer that broke the protocol of kind
-// [fault.Protocol].
+// Guest runs the step at the guest, whose rows have the given distinct ids; ids is
+// read only. random is crypto/rand.Reader but in tests. Where the data of any
+// party end the step, the error is a [fault.Error] of kind [fault.Data] and comes
+// with a Result; where a peer broke the protocol it is one of kind
+// [fault.Protocol] that names the peer.
 func Guest(ctx context.Context, s *session.Session, ids []string, o Options, random io.Reader) (*Result, error) {
 	w, err := examine(ids, o)
 	if err != nil {
@@ -82,6 +81,8 @@ func (g *guest) sizes(ctx context.Context) (verdict, error) {
 	return st.verdict, gr.Wait()
 }
 
+// firstUnfit returns the verdict on all parties' sizes: the first party in the
+// order of the job that stands in the way, if one does.
 func (g *guest) firstUnfit(all map[string]size) verdict {
 	for i, p := range g.s.Parties() {
 		switch sz := all[p.Name]; {
@@ -165,7 +166,7 @@ func (g *guest) sendMasked(ctx context.Context, host string, m *masks) error {
 func (g *guest) receive(ctx context.Context, host string, rows int, p *progress) ([]psi.Match, error) {
 	m, err := g.receiver.Match(rows)
 	if err != nil {
-		return nil, g.blame(host, err)
+		return nil, blame(g.s, host, err)
 	}
 	masked, doubled := stream{n: rows}, stream{n: g.own.n}
 	for !masked.done() || !doubled.done() {
@@ -187,7 +188,7 @@ func (g *guest) receive(ctx context.Context, host string, rows int, p *progress)
 			err = m.TakeMasked(ctx, lo, c.data)
 		}
 		if err != nil {
-			return nil, g.blame(host, err)
+			return nil, blame(g.s, host, err)
 		}
 		p.add(hi - lo)
 	}
@@ -275,14 +276,9 @@ func intersect(lists [][]psi.Match) (joint []int, at [][]int) {
 
 // blame turns an error of package psi about what a peer sent into one that names
 // the peer.
-func (g *guest) blame(peer string, err error) error { return blame(g.s, peer, err) }
-
 func blame(s *session.Session, peer string, err error) error {
 	if errors.Is(err, psi.ErrPeer) {
 		return s.Violation(peer, err.Error())
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return fault.At(err, "", "")
+	return err
 }

@@ -74,7 +74,7 @@ func (h *host) sizes(ctx context.Context) (verdict, error) {
 // exchange masks this host's ids and answers the guest's, both at once.
 func (h *host) exchange(ctx context.Context) error {
 	if err := h.sender.Expect(h.rows); err != nil {
-		return h.blame(err)
+		return blame(h.s, h.guest, err)
 	}
 	p := &progress{s: h.s, total: int64(h.own.n) + int64(h.rows)}
 	gr, ctx := newGroup(ctx)
@@ -113,7 +113,7 @@ func (h *host) double(ctx context.Context, p *progress) error {
 		}
 		tags, err := h.sender.Double(ctx, lo, b)
 		if err != nil {
-			return h.blame(err)
+			return blame(h.s, h.guest, err)
 		}
 		if err := send(ctx, h.guest, tagHost, part{streamDoubled, tags}); err != nil {
 			return err
@@ -165,5 +165,3 @@ func (h *host) outcome(ctx context.Context) (*Result, error) {
 func (h *host) stop(v verdict) (*Result, error) {
 	return &Result{Stats: h.stats}, h.own.stop(h.s, v)
 }
-
-func (h *host) blame(err error) error { return blame(h.s, h.guest, err) }
