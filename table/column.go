@@ -220,12 +220,17 @@ func (c *Column) appendText(b []byte, i int) []byte {
 	}
 }
 
-// appendFloat writes the shortest decimal that reads back as v, without an
-// exponent where a person would not write one: identifiers that another tool
-// stored as floats must not turn into 1.234567e+06.
+// appendFloat writes v in digits alone where it is whole, as identifiers that
+// another tool stored as floats are and must not turn into 1.234567e+06; else
+// the shortest decimal that reads back as v.
 func appendFloat(b []byte, v float64) []byte {
-	if a := math.Abs(v); a != 0 && (a < 1e-5 || a >= 1e21) {
+	switch a := math.Abs(v); {
+	case a == 0: // -0 equals 0
+		return append(b, '0')
+	case a < 1e-5 || a >= 1e21:
 		return strconv.AppendFloat(b, v, 'e', -1, 64)
+	case v == math.Trunc(v):
+		return strconv.AppendFloat(b, v, 'f', 0, 64)
 	}
 	return strconv.AppendFloat(b, v, 'f', -1, 64)
 }

@@ -2,7 +2,6 @@ package table
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,8 @@ import (
 type parquetReader struct {
 	path    string
 	file    *os.File
+	size    int64
+	meta    *parquet.File
 	columns []*parquetColumn
 	custom  *tokens // from Options; nil if none
 	batch   int
@@ -30,8 +31,8 @@ type parquetColumn struct {
 	builder
 	want   Type
 	decode decoder
-	chunks []parquet.ColumnChunk // of the row groups not begun yet
-	rows   []int64               // of these
+	leaf   int // the column's number among the leaves of the schema
+	group  int // the row group to begin next
 	pages  parquet.Pages
 	page   parquet.Page
 	values parquet.ValueReader
@@ -63,19 +64,22 @@ func openParquet(f *os.File, path string, o Options) (*parquetReader, error) {
 	if len(o.Missing) > 0 {
 		r.custom = newTokens(o.Missing)
 	}
-	size, err := checkFooter(f)
+	info, err := f.Stat()
 	if err != nil {
+		return nil, &FileError{File: path, Err: err, What: err.Error()}
+	}
+	r.size = info.Size()
+	if err := checkFooter(f, r.size); err != nil {
 		return nil, damaged(path, err)
 	}
-	var pf *parquet.File
 	err = guard(func() error {
-		pf, err = parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(32<<10))
+		r.meta, err = parquet.OpenFile(f, r.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(32<<10))
 		return err
 	})
 	if err != nil {
 		return nil, damaged(path, err)
 	}
-	if err := guard(func() error { return r.bind(pf, o) }); err != nil {
+	if err := guard(func() error { return r.bind(o) }); err != nil {
 		return nil, r.typed(err)
 	}
 	if r.left == 0 {
@@ -97,32 +101,9 @@ func (r *parquetReader) typed(err error) error {
 	return damaged(r.path, err)
 }
 
-// checkFooter refuses a footer that cannot be as long as it says, for which
-// the library would allocate up to 4 GiB.
-func checkFooter(f *os.File) (size int64, err error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	size = info.Size()
-	if size < 12 {
-		return 0, errors.New("it is too short")
-	}
-	var tail [8]byte
-	if _, err := f.ReadAt(tail[:], size-8); err != nil {
-		return 0, err
-	}
-	if string(tail[4:]) != "PAR1" {
-		return 0, errors.New("its end is missing")
-	}
-	if n := int64(binary.LittleEndian.Uint32(tail[:4])); n > size-12 {
-		return 0, errors.New("its footer is longer than the file")
-	}
-	return size, nil
-}
-
 // bind finds the wanted columns in the file.
-func (r *parquetReader) bind(pf *parquet.File, o Options) error {
+func (r *parquetReader) bind(o Options) error {
+	pf := r.meta
 	var names []string
 	for i, c := range pf.Root().Columns() {
 		for j, n := range names {
@@ -153,10 +134,7 @@ func (r *parquetReader) bind(pf *parquet.File, o Options) error {
 		if !convertible(c.Type, c.want) {
 			return &TypeError{File: r.path, Column: c.Name, Have: c.Type, Want: c.want}
 		}
-		for _, g := range pf.RowGroups() {
-			c.chunks = append(c.chunks, g.ColumnChunks()[col.Index()])
-			c.rows = append(c.rows, g.NumRows())
-		}
+		c.leaf = col.Index()
 		r.columns = append(r.columns, c)
 	}
 	for _, g := range pf.RowGroups() {
@@ -256,13 +234,9 @@ func (r *parquetReader) next(ctx context.Context) (*Table, error) {
 func (r *parquetReader) fill(c *parquetColumn, n int) error {
 	for c.n < n {
 		if c.due == 0 {
-			if len(c.chunks) == 0 {
-				return r.at(c, 0, errors.New("it has fewer values than the file has rows"))
+			if err := r.nextGroup(c); err != nil {
+				return r.at(c, 0, err)
 			}
-			c.closePages()
-			c.pages = c.chunks[0].Pages()
-			c.due = c.rows[0]
-			c.chunks, c.rows = c.chunks[1:], c.rows[1:]
 			continue
 		}
 		if c.values == nil {
@@ -290,6 +264,25 @@ func (r *parquetReader) fill(c *parquetColumn, n int) error {
 			return r.at(c, 0, err)
 		}
 	}
+	return nil
+}
+
+// nextGroup moves c to the next row group.
+func (r *parquetReader) nextGroup(c *parquetColumn) error {
+	groups := r.meta.RowGroups()
+	if c.group == len(groups) {
+		return errors.New("it has fewer values than the file has rows")
+	}
+	c.closePages()
+	g := groups[c.group]
+	if g.NumRows() > 0 {
+		if err := checkGroup(r.file, r.size, r.meta, c.group, c.leaf); err != nil {
+			return err
+		}
+		c.pages = g.ColumnChunks()[c.leaf].Pages()
+	}
+	c.due = g.NumRows()
+	c.group++
 	return nil
 }
 
