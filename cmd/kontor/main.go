@@ -1,0 +1,130 @@
+// Command kontor is Kontor's command line: it parses, calls package node, and
+// prints. It holds no logic of its own.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kontor/internal/fault"
+	"kontor/node"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// app is what every command shares.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	json     bool
+}
+
+func run(args []string, in io.Reader, out, errw io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{in: in, out: out, err: errw}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && fault.KindOf(err) == fault.Internal {
+		err = fault.Wrap(fault.Cancelled, err, "stopped", "run the job again")
+	}
+	a.fail(err)
+	return fault.KindOf(err).ExitCode()
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kontor",
+		Short: "Institutions learn from data together without showing one another their rows",
+		Long: `Kontor is one program that a financial institution runs so that several institutions
+can learn from data together without showing one another their rows.
+
+Start with:  kontor demo
+             kontor sim JOB.yaml --party bank=bank.csv --party telecom=telecom.csv`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       node.Version,
+	}
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON object instead of text")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.Wrap(fault.Usage, err, "", "see "+c.CommandPath()+" --help")
+	})
+	root.AddCommand(a.simCmd(), a.runCmd(), a.demoCmd(), a.initCmd(), a.peerCmd(), a.benchCmd(), a.jobCmd(), a.versionCmd())
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
+	return root
+}
+
+// usageErrors makes wrong arguments faults of kind usage.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fault.Wrap(fault.Usage, err, "", "see "+cmd.CommandPath()+" --help")
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// fail prints an error: one line of text, or a JSON object on standard output.
+func (a *app) fail(err error) {
+	f := &fault.Error{Kind: fault.KindOf(err), Err: err}
+	if !errors.As(err, &f) && f.Kind == fault.Internal {
+		// What cobra itself refuses (an unknown command) is a matter of usage.
+		f.Kind, f.Cure = fault.Usage, "see kontor --help"
+	}
+	if a.json {
+		what := f.What
+		if f.Err != nil {
+			what = fault.New(f.Kind, what, "").Error()
+			if what != "" {
+				what += ": "
+			}
+			what += f.Err.Error()
+		}
+		a.printJSON(map[string]any{"error": map[string]any{"kind": f.Kind.String(), "exit_code": f.Kind.ExitCode(),
+			"party": f.Party, "step": f.Step, "what": what, "cure": f.Cure}})
+		return
+	}
+	fmt.Fprintln(a.err, "kontor: "+f.Error())
+}
+
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version and what this node can take part in", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := node.Describe()
+			if a.json {
+				return a.printJSON(v)
+			}
+			fmt.Fprintf(a.out, "kontor %s\ncan: %v\n", v.Version, v.Capabilities)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,250 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"kontor/flow"
+	"kontor/identity"
+	"kontor/internal/fault"
+	"kontor/session"
+)
+
+// Before a job runs, every party signs the same statement: this specification,
+// run by these parties under these keys, with one fresh nonce from each. Its
+// hash is the run's identifier, from which all sessions of the run derive, so
+// that no party can choose them and none repeats. docs/protocols.md has the
+// messages.
+
+const (
+	consentFormat  = 1
+	consentContext = "kontor consent v1"
+	consentLimit   = 1 << 16
+)
+
+type join struct {
+	Format int    `json:"format"`
+	Spec   string `json:"spec"` // hex of the specification's hash
+	Nonce  string `json:"nonce"`
+	Key    string `json:"key"` // hex of the identity's public key
+}
+
+type roster struct {
+	Format  int     `json:"format"`
+	Spec    string  `json:"spec"`
+	Entries []entry `json:"entries"` // all parties, in the order of the job
+}
+
+type entry struct {
+	Party string `json:"party"`
+	Nonce string `json:"nonce"`
+	Key   string `json:"key"`
+}
+
+type signature struct {
+	Party     string `json:"party"`
+	Signature string `json:"signature"`
+}
+
+// jsonMessage carries v as JSON; unknown fields are refused.
+type jsonMessage struct{ v any }
+
+func (m jsonMessage) MarshalBinary() ([]byte, error) { return json.Marshal(m.v) }
+
+func (m jsonMessage) UnmarshalBinary(b []byte) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m.v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("data after the message")
+	}
+	return nil
+}
+
+// Consent is the agreement of all parties to one run of a job.
+type Consent struct {
+	Run        session.ID        `json:"-"`
+	Spec       string            `json:"spec"`
+	Parties    []string          `json:"parties"`
+	Keys       map[string]string `json:"keys"`       // fingerprints by party
+	Signatures map[string]string `json:"signatures"` // over the run's identifier, hex
+}
+
+// consenting is one party's side of the exchange.
+type consenting struct {
+	s    *session.Session
+	spec *flow.Spec
+	hash string
+	id   *identity.Identity
+	rand io.Reader
+	// pinned returns the key that this node has accepted for a peer, if any.
+	pinned func(peer string) (ed25519.PublicKey, bool)
+}
+
+func (c *consenting) run(ctx context.Context) (*Consent, error) {
+	c.hash = hexOf32(c.spec.Hash())
+	own, err := c.ownEntry()
+	if err != nil {
+		return nil, err
+	}
+	if c.s.Self().Role == session.Guest {
+		return c.guest(ctx, own)
+	}
+	return c.host(ctx, own)
+}
+
+func (c *consenting) ownEntry() (entry, error) {
+	var nonce [32]byte
+	if _, err := io.ReadFull(c.rand, nonce[:]); err != nil {
+		return entry{}, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	return entry{c.s.Self().Name, hexOf32(nonce), hex.EncodeToString(c.id.PublicKey())}, nil
+}
+
+func (c *consenting) guest(ctx context.Context, own entry) (*Consent, error) {
+	r := roster{Format: consentFormat, Spec: c.hash}
+	entries := map[string]entry{own.Party: own}
+	var differs error
+	for _, h := range c.s.Hosts() {
+		var j join
+		if err := c.s.Recv(ctx, h, "join", consentLimit, jsonMessage{&j}); err != nil {
+			return nil, err
+		}
+		if j.Spec != c.hash && differs == nil {
+			differs = c.specsDiffer(h, j.Spec)
+		}
+		entries[h] = entry{h, j.Nonce, j.Key}
+	}
+	for _, p := range c.s.Parties() {
+		r.Entries = append(r.Entries, entries[p.Name])
+	}
+	// The roster goes out even where specifications differ, so that the hosts can say so too.
+	for _, h := range c.s.Hosts() {
+		if err := c.s.Send(ctx, h, "roster", jsonMessage{r}); err != nil {
+			return nil, err
+		}
+	}
+	if differs != nil {
+		return nil, differs
+	}
+	run, err := c.check(r, own)
+	if err != nil {
+		return nil, err
+	}
+	sigs := []signature{c.sign(run)}
+	for _, h := range c.s.Hosts() {
+		var sig signature
+		if err := c.s.Recv(ctx, h, "consent", consentLimit, jsonMessage{&sig}); err != nil {
+			return nil, err
+		}
+		if sig.Party != h {
+			return nil, c.s.Violation(h, fmt.Sprintf("it signed as %q", sig.Party))
+		}
+		sigs = append(sigs, sig)
+	}
+	for _, h := range c.s.Hosts() {
+		if err := c.s.Send(ctx, h, "consents", jsonMessage{sigs}); err != nil {
+			return nil, err
+		}
+	}
+	return c.conclude(run, r, sigs)
+}
+
+func (c *consenting) host(ctx context.Context, own entry) (*Consent, error) {
+	g := c.s.Guest()
+	if err := c.s.Send(ctx, g, "join", jsonMessage{join{consentFormat, c.hash, own.Nonce, own.Key}}); err != nil {
+		return nil, err
+	}
+	var r roster
+	if err := c.s.Recv(ctx, g, "roster", consentLimit, jsonMessage{&r}); err != nil {
+		return nil, err
+	}
+	if r.Spec != c.hash {
+		return nil, c.specsDiffer(g, r.Spec)
+	}
+	run, err := c.check(r, own)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.s.Send(ctx, g, "consent", jsonMessage{c.sign(run)}); err != nil {
+		return nil, err
+	}
+	var sigs []signature
+	if err := c.s.Recv(ctx, g, "consents", consentLimit, jsonMessage{&sigs}); err != nil {
+		return nil, err
+	}
+	return c.conclude(run, r, sigs)
+}
+
+// check verifies that a roster names the parties of the job with the keys that
+// this node knows, and this party unchanged; it returns the run's identifier.
+func (c *consenting) check(r roster, own entry) (session.ID, error) {
+	g := c.s.Guest()
+	if r.Format != consentFormat || len(r.Entries) != len(c.spec.Parties) {
+		return session.ID{}, c.s.Violation(g, "its roster does not fit the job")
+	}
+	h := sha256.New()
+	h.Write([]byte("kontor run v1\x00" + r.Spec))
+	for i, p := range c.s.Parties() {
+		e := r.Entries[i]
+		key, errK := hex.DecodeString(e.Key)
+		nonce, errN := hex.DecodeString(e.Nonce)
+		if e.Party != p.Name || errK != nil || errN != nil || len(key) != ed25519.PublicKeySize || len(nonce) != 32 || p.Name == own.Party && e != own {
+			return session.ID{}, c.s.Violation(g, "its roster does not fit the job")
+		}
+		if known, ok := c.pinned(p.Name); ok && !bytes.Equal(known, key) {
+			return session.ID{}, &fault.Error{Kind: fault.Trust, Party: p.Name, Step: "consent", What: "it signs with another key than the one accepted for it",
+				Cure: "exchange invitations with " + p.Name + " again and compare the fingerprints"}
+		}
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(p.Name)))
+		h.Write(n[:])
+		h.Write([]byte(p.Name + p.Role))
+		h.Write(nonce)
+		h.Write(key)
+	}
+	return session.ID(h.Sum(nil)), nil
+}
+
+func (c *consenting) sign(run session.ID) signature {
+	return signature{c.s.Self().Name, hex.EncodeToString(c.id.Sign(consentContext, run[:]))}
+}
+
+// conclude verifies that every party has signed the run.
+func (c *consenting) conclude(run session.ID, r roster, sigs []signature) (*Consent, error) {
+	out := &Consent{Run: run, Spec: c.hash, Keys: map[string]string{}, Signatures: map[string]string{}}
+	for _, s := range sigs {
+		out.Signatures[s.Party] = s.Signature
+	}
+	for _, e := range r.Entries {
+		key, _ := hex.DecodeString(e.Key) // check has decoded it
+		sig, err := hex.DecodeString(out.Signatures[e.Party])
+		if err != nil || !identity.Verify(key, consentContext, run[:], sig) {
+			return nil, &fault.Error{Kind: fault.Consent, Party: e.Party, Step: "consent", What: "its signature under the job is missing or wrong",
+				Cure: "check that the peer runs an unmodified Kontor, then run the job again"}
+		}
+		out.Parties = append(out.Parties, e.Party)
+		out.Keys[e.Party] = identity.Fingerprint(key)
+	}
+	return out, nil
+}
+
+func (c *consenting) specsDiffer(peer, theirs string) error {
+	if len(theirs) > 12 {
+		theirs = theirs[:12]
+	}
+	return &fault.Error{Kind: fault.Consent, Party: peer, Step: "consent",
+		What: fmt.Sprintf("it holds another specification of the job (%q there, %q at %s)", theirs, c.hash[:12], c.s.Self().Name),
+		Cure: "give all parties the same job file: name, parties, roles, steps and parameters must be equal"}
+}
+
+func hexOf32(b [32]byte) string { return hex.EncodeToString(b[:]) }
