@@ -147,6 +147,9 @@ func (f *federation) shape(ctx context.Context, h *remote, rows [32]byte) error 
 		}
 	}
 	h.owner = newOwner(m.bins)
+	if h.owner.rows() > maxTotalBins {
+		return f.s.Violation(h.name, fmt.Sprintf("it offers %d bins, at most %d are supported", h.owner.rows(), maxTotalBins))
+	}
 	return nil
 }
 

@@ -92,6 +92,14 @@ func newHolder(ctx context.Context, s *session.Session, cols []Column, rows Rows
 	}
 	h := &holder{s: s, guest: s.Guest(), p: p, train: len(rows.Train), rows: len(rows.Train) + len(rows.Valid),
 		features: features, asked: map[ask]bool{}}
+	bins := 0
+	for _, f := range features {
+		bins += len(f.edges)
+	}
+	if bins > maxTotalBins {
+		return nil, fault.New(fault.Data, fmt.Sprintf("the columns of this party have %d bins in all, at most %d are supported", bins, maxTotalBins),
+			"lower bins or select columns")
+	}
 	if len(features) == 0 {
 		h.features = []*feature{h.blank()}
 	}
@@ -234,7 +242,7 @@ func (h *holder) sides(ctx context.Context, nodes int) error {
 
 // model returns the splits of the kept trees: step 8.
 func (h *holder) model(kept int) *HostModel {
-	m := &HostModel{Format: Format, ID: modelID(h.s), Party: h.s.Self().Name}
+	m := &HostModel{Format: Format, ID: modelID(h.s), Party: h.s.Self().Name, Features: []string{}, Splits: []HostSplit{}}
 	number := map[int]int{}
 	for _, sp := range h.order {
 		if sp.tree >= kept {

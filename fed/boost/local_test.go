@@ -445,8 +445,8 @@ func TestQuantise(t *testing.T) {
 			t.Error("the other lane was written")
 		}
 	}
-	// The limit holds in corners too.
-	for _, v := range [][]float64{{0, 0}, {1e-300, 0}, {1, 1, 1, 1, 1, 1}, {1e300, -1e300}} {
+	// The limit holds in corners too: no room, nothing to round, large numbers.
+	for _, v := range [][]float64{{0, 0}, {1e-300, 0}, {1, 1, 1, 1, 1, 1}, {1e300, -1e300}, slices.Repeat([]float64{0.5}, 100)} {
 		for _, limit := range []int64{1, 3, 100, exactLimit} {
 			for _, rng := range []*rand.Rand{nil, rounding(1, 1, 1)} {
 				dst := make([]int64, 2*len(v))
@@ -459,6 +459,20 @@ func TestQuantise(t *testing.T) {
 					t.Errorf("%v within %d: %v", v, limit, dst)
 				}
 			}
+		}
+	}
+}
+
+// With lambda 0 a sum of second derivatives may be 0 or next to it.
+func TestLeafWithoutWeight(t *testing.T) {
+	t.Parallel()
+	p := DefaultParams()
+	p.Lambda = 0
+	for _, tc := range []struct{ g, h, leaf, score float64 }{
+		{1, 0, 0, 0}, {0, 0, 0, 0}, {1, 5e-324, -maxLeaf, math.Inf(1)}, {-2, 4, 0.05, 1},
+	} {
+		if leaf, score := p.leaf(tc.g, tc.h), p.score(tc.g, tc.h); math.Abs(leaf-tc.leaf) > 1e-15 || score != tc.score {
+			t.Errorf("%+v: leaf %v, score %v", tc, leaf, score)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package boost
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -59,6 +60,10 @@ func TestPeersThatBreakTheProtocol(t *testing.T) {
 		{"h0", "shape with a feature of no bins", change(tagShape, 0, put(shapeHead, 0)), fault.Protocol},
 		{"h0", "shape with more bins than agreed", change(tagShape, 0, put(shapeHead, 9)), fault.Protocol},
 		{"h0", "shape that claims 2^32 features", change(tagShape, 0, func(b []byte) []byte { binary.BigEndian.PutUint32(b[33:], math.MaxUint32); return b }), fault.Protocol},
+		{"h0", "shape with more bins in all than a guest can hold", change(tagShape, 0, func(b []byte) []byte {
+			b = append(b[:33], 0, 0, 0x40, 0)
+			return append(b, bytes.Repeat([]byte{254}, maxFeatures)...)
+		}), fault.Protocol},
 		{"h0", "other rows", change(tagShape, 0, func(b []byte) []byte { b[5] ^= 1; return b }), fault.Data},
 		{"h0", "hint cut off", change(tagHint, 0, cutOff), fault.Protocol},
 		{"h0", "hint too long", change(tagHint, 0, add), fault.Protocol},

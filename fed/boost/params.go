@@ -17,6 +17,9 @@ const (
 	maxMeanBits = 24
 	maxRows     = 1 << 26
 	maxFeatures = 1 << 14
+
+	// The bins of all columns of a host. Each takes about 27 KB of hint.
+	maxTotalBins = 1 << 17
 )
 
 // Column is one feature: a value for each row of the aligned table, NaN where

@@ -28,17 +28,17 @@ func (p *Params) score(g, h float64) float64 {
 	return float64(g*g) / d
 }
 
+// maxLeaf bounds a leaf, as log-odds. Without it a lambda of 0 lets a leaf of
+// rows that the model is sure and wrong about grow beyond all numbers.
+const maxLeaf = 100
+
 // leaf returns the weight of a leaf from exact sums.
 func (p *Params) leaf(g, h float64) float64 {
 	d := h + p.Lambda
 	if d <= 0 {
 		return 0
 	}
-	w := -p.LearningRate * g / d
-	if math.IsInf(w, 0) || w != w {
-		return 0
-	}
-	return w
+	return max(-maxLeaf, min(maxLeaf, -p.LearningRate*g/d))
 }
 
 // bestSplit returns the best split of a node by one feature, whose histogram
@@ -64,7 +64,7 @@ func (p *Params) bestSplit(hist []int64, total sums, sc scales) split {
 			return
 		}
 		gain := 0.5*(p.score(float64(l.g)/sc.g, hl)+p.score(float64(r.g)/sc.g, hr)-parent) - p.Gamma
-		if gain > minGain && gain > best.gain {
+		if gain > minGain && gain > best.gain && gain <= math.MaxFloat64 {
 			best = split{bin: bin, defaultLeft: defaultLeft, gain: gain}
 		}
 	}
