@@ -69,7 +69,7 @@ func (p *pipe) Recv(ctx context.Context, limit int) ([]byte, error) {
 	}
 }
 
-// net is a session between a guest "bank" and hosts "h0", "h1", ...
+// network is a session between a guest "bank" and hosts "h0", "h1", ...
 type network struct {
 	ids    session.ID
 	names  []string
