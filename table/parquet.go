@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // parquetReader implements Reader.
@@ -15,7 +16,8 @@ type parquetReader struct {
 	path    string
 	file    *os.File
 	size    int64
-	meta    *parquet.File
+	groups  []format.RowGroup
+	virtual *parquet.File
 	columns []*parquetColumn
 	custom  *tokens // from Options; nil if none
 	batch   int
@@ -31,12 +33,14 @@ type parquetColumn struct {
 	builder
 	want   Type
 	decode decoder
-	leaf   int // the column's number among the leaves of the schema
-	group  int // the row group to begin next
+	leaf   int    // the column's number among the leaves of the schema
+	group  int    // the row group to begin next
+	due    int64  // values of this row group still to come
+	chunk  *chunk // of this row group
 	pages  parquet.Pages
 	page   parquet.Page
 	values parquet.ValueReader
-	due    int64 // values of this row group still to come
+	inPage int64 // values of this page still to come
 }
 
 // guard runs f and turns a panic into an error: the Parquet library panics on
@@ -69,16 +73,6 @@ func openParquet(f *os.File, path string, o Options) (*parquetReader, error) {
 		return nil, &FileError{File: path, Err: err, What: err.Error()}
 	}
 	r.size = info.Size()
-	if err := checkFooter(f, r.size); err != nil {
-		return nil, damaged(path, err)
-	}
-	err = guard(func() error {
-		r.meta, err = parquet.OpenFile(f, r.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(32<<10))
-		return err
-	})
-	if err != nil {
-		return nil, damaged(path, err)
-	}
 	if err := guard(func() error { return r.bind(o) }); err != nil {
 		return nil, r.typed(err)
 	}
@@ -103,7 +97,18 @@ func (r *parquetReader) typed(err error) error {
 
 // bind finds the wanted columns in the file.
 func (r *parquetReader) bind(o Options) error {
-	pf := r.meta
+	meta, err := readFooter(r.file, r.size)
+	if err != nil {
+		return err
+	}
+	if meta.EncryptionAlgorithm.Value != nil {
+		return &FileError{File: r.path, Err: ErrFormat, What: "it is an encrypted Parquet file", Cure: "decrypt it first"}
+	}
+	pf, err := virtual(meta)
+	if err != nil {
+		return err
+	}
+	r.groups, r.virtual = meta.RowGroups, pf
 	var names []string
 	for i, c := range pf.Root().Columns() {
 		for j, n := range names {
@@ -137,8 +142,8 @@ func (r *parquetReader) bind(o Options) error {
 		c.leaf = col.Index()
 		r.columns = append(r.columns, c)
 	}
-	for _, g := range pf.RowGroups() {
-		n := g.NumRows()
+	for i := range r.groups {
+		n := r.groups[i].NumRows
 		if n < 0 || r.left+n < 0 {
 			return errors.New("it claims an impossible number of rows")
 		}
@@ -239,18 +244,22 @@ func (r *parquetReader) fill(c *parquetColumn, n int) error {
 			}
 			continue
 		}
-		if c.values == nil {
-			page, err := c.pages.ReadPage()
-			if err == io.EOF {
-				return r.at(c, 0, errors.New("a row group has fewer values than rows"))
-			}
-			if err != nil {
+		if c.inPage == 0 {
+			c.closePage()
+			if err := c.nextPage(); err != nil {
 				return r.at(c, 0, err)
 			}
-			c.page, c.values = page, page.Values()
+			continue
 		}
-		k, err := c.values.ReadValues(r.buf[:min(int64(len(r.buf)), int64(n-c.n), c.due)])
+		k, err := c.values.ReadValues(r.buf[:min(int64(len(r.buf)), int64(n-c.n), c.inPage)])
+		if err != nil && err != io.EOF {
+			return r.at(c, 0, err)
+		}
+		if k == 0 {
+			return r.at(c, 0, errors.New("a page has fewer values than it says"))
+		}
 		c.due -= int64(k)
+		c.inPage -= int64(k)
 		for _, v := range r.buf[:k] {
 			if v.IsNull() {
 				c.absent()
@@ -258,31 +267,47 @@ func (r *parquetReader) fill(c *parquetColumn, n int) error {
 				return r.at(c, r.done+c.n+1, err)
 			}
 		}
-		if err == io.EOF || k == 0 && err == nil {
-			c.closePage()
-		} else if err != nil {
-			return r.at(c, 0, err)
-		}
 	}
 	return nil
 }
 
 // nextGroup moves c to the next row group.
 func (r *parquetReader) nextGroup(c *parquetColumn) error {
-	groups := r.meta.RowGroups()
-	if c.group == len(groups) {
+	if c.group == len(r.groups) {
 		return errors.New("it has fewer values than the file has rows")
 	}
 	c.closePages()
-	g := groups[c.group]
-	if g.NumRows() > 0 {
-		if err := checkGroup(r.file, r.size, r.meta, c.group, c.leaf); err != nil {
-			return err
-		}
-		c.pages = g.ColumnChunks()[c.leaf].Pages()
-	}
-	c.due = g.NumRows()
+	group := c.group
+	g := &r.groups[group]
 	c.group++
+	c.due = g.NumRows
+	if c.due == 0 {
+		return nil
+	}
+	var err error
+	if c.chunk, err = newChunk(r.file, &g.Columns[c.leaf], g.NumRows, r.size, c.chunk); err != nil {
+		return err
+	}
+	part, ok := r.virtual.RowGroups()[group].ColumnChunks()[c.leaf].(*parquet.FileColumnChunk)
+	if !ok {
+		return errors.New("it has no pages")
+	}
+	c.pages = part.PagesFrom(c.chunk)
+	return nil
+}
+
+func (c *parquetColumn) nextPage() error {
+	page, err := c.pages.ReadPage()
+	if err != nil {
+		if c.chunk.err != nil && c.chunk.err != io.EOF {
+			return c.chunk.err
+		}
+		if err == io.EOF {
+			return errors.New("a row group has fewer values than rows")
+		}
+		return err
+	}
+	c.page, c.values, c.inPage = page, page.Values(), page.NumValues()
 	return nil
 }
 

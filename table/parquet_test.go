@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding"
 )
 
 // foreign writes a Parquet file as other tools would: columns of any type.
@@ -184,6 +186,74 @@ func TestParquetErrors(t *testing.T) {
 				t.Errorf("without the column: %v, %v", tb, err)
 			}
 		})
+	}
+}
+
+// Every compression, page version and encoding that tools in use write. Random
+// text makes pages that are barely smaller compressed, which is where a
+// decompressor's buffer has to grow.
+func TestParquetEncodings(t *testing.T) {
+	t.Parallel()
+	const rows = 5000
+	rng := rand.New(rand.NewPCG(5, 5))
+	var text []string
+	var ints []int64
+	var floats []float64
+	var gone []bool
+	for range rows {
+		text = append(text, fmt.Sprintf("%016x%016x", rng.Uint64(), rng.Uint64()))
+		ints = append(ints, int64(rng.Uint64()))
+		floats = append(floats, rng.NormFloat64())
+		gone = append(gone, rng.IntN(10) == 0)
+	}
+	for i := range rows {
+		if gone[i] {
+			text[i], ints[i], floats[i] = "", 0, math.NaN()
+		}
+	}
+	want, err := New(FloatColumn("f", floats), IntColumn("i", ints, gone), StringColumn("s", text, gone))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type encodings struct{ f, i, s encoding.Encoding }
+	for _, codec := range []compress.Codec{&parquet.Uncompressed, &parquet.Snappy, &parquet.Gzip, &parquet.Brotli, &parquet.Zstd, &parquet.Lz4Raw} {
+		for version := 1; version <= 2; version++ {
+			for _, enc := range []encodings{
+				{&parquet.Plain, &parquet.Plain, &parquet.Plain},
+				{&parquet.RLEDictionary, &parquet.RLEDictionary, &parquet.RLEDictionary},
+				{&parquet.ByteStreamSplit, &parquet.DeltaBinaryPacked, &parquet.DeltaLengthByteArray},
+				{&parquet.Plain, &parquet.Plain, &parquet.DeltaByteArray},
+			} {
+				name := fmt.Sprintf("%s/v%d/%s", codec, version, enc.s)
+				path := filepath.Join(t.TempDir(), "a.parquet")
+				f, err := os.Create(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w := parquet.NewGenericWriter[any](f, parquet.NewSchema("x", parquet.Group{
+					"f": parquet.Optional(parquet.Encoded(parquet.Leaf(parquet.DoubleType), enc.f)),
+					"i": parquet.Optional(parquet.Encoded(parquet.Int(64), enc.i)),
+					"s": parquet.Optional(parquet.Encoded(parquet.String(), enc.s)),
+				}), parquet.Compression(codec), parquet.DataPageVersion(version), parquet.PageBufferSize(20000))
+				e := &parquetEncoder{w: w, values: make([]parquet.Value, 100)}
+				if err := errors.Join(e.write(want), e.endGroup(), e.write(want), e.finish(), f.Close()); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				got, err := Read(t.Context(), path, Options{})
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				half := make([]int, rows)
+				for i := range half {
+					half[i] = i
+				}
+				same(t, got.Take(half), want)
+				for i := range half {
+					half[i] += rows
+				}
+				same(t, got.Take(half), want)
+			}
+		}
 	}
 }
 
