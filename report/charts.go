@@ -74,6 +74,7 @@ func ksPoint(e *metric.Evaluation) metric.KSPoint {
 
 func ksChart(s Set) chart {
 	at := ksPoint(s.Eval)
+	drawn := point{at.Share, at.Positives}.drawable() && point{at.Share, at.Negatives}.drawable()
 	p := newPlot("ks", "Kolmogorov-Smirnov curves", fmt.Sprintf("Cumulative shares of positives and negatives by share of rows, highest scores first. The greatest gap is %s, after %s of rows.",
 		fixed(s.Eval.KS, 3), percent(at.Share, 1)), shares(), shares(), "share of rows, highest scores first, %", "cumulative share, %")
 	pos := make([]point, len(s.Eval.KSCurve))
@@ -81,12 +82,12 @@ func ksChart(s Set) chart {
 	for i, q := range s.Eval.KSCurve {
 		pos[i], neg[i] = point{q.Share, q.Positives}, point{q.Share, q.Negatives}
 	}
-	if finite(at.Share) {
+	if drawn {
 		p.segment("gap", point{at.Share, at.Negatives}, point{at.Share, at.Positives})
 	}
 	p.curve("line a", neg)
 	p.curve("line b", pos)
-	if finite(at.Share) {
+	if drawn {
 		p.dot("dot b", p.x.at(at.Share), p.y.at(at.Positives), 3.5)
 		p.dot("dot a", p.x.at(at.Share), p.y.at(at.Negatives), 3.5)
 	}
@@ -111,7 +112,7 @@ func gainsChart(sets []Set, head string) chart {
 		p.curve(lineClass(s, head), pts)
 		if s.Name == head {
 			for _, q := range pts[1:] {
-				if finite(q.x) && finite(q.y) {
+				if q.drawable() {
 					p.dot("dot a", p.x.at(q.x), p.y.at(q.y), 2.8)
 				}
 			}
@@ -126,7 +127,7 @@ func gainsChart(sets []Set, head string) chart {
 func liftChart(s Set) chart {
 	top := 1.0
 	for _, g := range s.Eval.Gains {
-		if finite(g.Lift) {
+		if plottable(g.Lift) {
 			top = math.Max(top, g.Lift)
 		}
 	}
@@ -138,7 +139,7 @@ func liftChart(s Set) chart {
 		x, fit(0, top*1.08, 5), "decile of scores, 1 is the highest", "lift")
 	p.segment("line ref", point{0.5, 1}, point{10.5, 1})
 	for _, g := range s.Eval.Gains {
-		if !finite(g.Lift) || g.Lift < 0 || g.Bucket < 1 || g.Bucket > 10 {
+		if !plottable(g.Lift) || g.Bucket < 1 || g.Bucket > 10 {
 			continue
 		}
 		mid, y := p.x.at(float64(g.Bucket)), p.y.at(g.Lift)
@@ -152,7 +153,7 @@ func calibrationChart(s Set) chart {
 	top := 0.0
 	for _, b := range s.Eval.Calibration {
 		for _, v := range []float64{b.Predicted, b.High} {
-			if finite(v) {
+			if plottable(v) {
 				top = math.Max(top, v)
 			}
 		}
@@ -164,7 +165,7 @@ func calibrationChart(s Set) chart {
 	p.segment("line ref", point{axis.lo, axis.lo}, point{axis.hi, axis.hi})
 	var pts []point
 	for _, b := range s.Eval.Calibration {
-		if !finite(b.Predicted) || !finite(b.Observed) || !finite(b.Low) || !finite(b.High) {
+		if !(point{b.Predicted, b.Observed}).drawable() || !(point{b.Low, b.High}).drawable() {
 			continue
 		}
 		x := p.x.at(b.Predicted)
@@ -186,11 +187,7 @@ func calibrationChart(s Set) chart {
 
 // percentTicks writes the ticks of s, which are shares, in percent.
 func percentTicks(s scale) func(v float64) string {
-	step := 100 * (s.hi - s.lo) / math.Max(1, float64(len(s.ticks)-1))
-	decimals := 0
-	for decimals < 4 && math.Abs(step*math.Pow10(decimals)-math.Round(step*math.Pow10(decimals))) > 1e-6 {
-		decimals++
-	}
+	decimals := decimalsOf(100 * (s.ticks[1] - s.ticks[0]))
 	return func(v float64) string { return fixed(100*v, decimals) }
 }
 
@@ -198,7 +195,7 @@ func historyChart(h History) (chart, bool) {
 	lo, hi, n := math.Inf(1), math.Inf(-1), 0
 	for _, c := range [][]float64{h.Train, h.Valid} {
 		for _, v := range c {
-			if finite(v) {
+			if plottable(v) {
 				lo, hi, n = math.Min(lo, v), math.Max(hi, v), n+1
 			}
 		}
@@ -237,7 +234,7 @@ func historyChart(h History) (chart, bool) {
 	}
 	if h.Best >= 1 && h.Best <= trees {
 		keys = append(keys, key{class: "gap", text: fmt.Sprintf("%d trees kept", h.Best)})
-		if h.Best <= len(h.Valid) && finite(h.Valid[h.Best-1]) {
+		if h.Best <= len(h.Valid) && plottable(h.Valid[h.Best-1]) {
 			p.dot("dot a", p.x.at(float64(h.Best)), p.y.at(h.Valid[h.Best-1]), 3.5)
 		}
 	}
@@ -259,14 +256,14 @@ func bar(class string, share float64) template.HTML {
 func strip(class string, s scale, baseline, v float64) template.HTML {
 	s.from, s.to = 6, 194
 	out := `<svg class="strip" aria-hidden="true" viewBox="0 0 200 16"><line class="grid" x1="0" y1="8" x2="200" y2="8"/>`
-	if finite(baseline) {
+	if plottable(baseline) {
 		x := num(s.at(baseline))
 		out += fmt.Sprintf(`<line class="line ref" x1="%s" y1="1" x2="%s" y2="15"/>`, x, x)
-		if finite(v) {
+		if plottable(v) {
 			out += fmt.Sprintf(`<line class="line %s" x1="%s" y1="8" x2="%s" y2="8"/>`, class, x, num(s.at(v)))
 		}
 	}
-	if finite(v) {
+	if plottable(v) {
 		out += fmt.Sprintf(`<circle class="dot %s" cx="%s" cy="8" r="4.5"/>`, class, num(s.at(v)))
 	}
 	return template.HTML(out + `</svg>`)

@@ -19,6 +19,9 @@ func fixed(v float64, decimals int) string {
 	if !finite(v) {
 		return dash
 	}
+	if math.Abs(v) >= 1e15 { // not a figure of ours; keep it short
+		return strings.Replace(strconv.FormatFloat(v, 'g', 3, 64), "-", minus, 1)
+	}
 	s := strconv.FormatFloat(math.Abs(v), 'f', decimals, 64)
 	whole, frac, point := strings.Cut(s, ".")
 	var b strings.Builder

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"unicode"
 
 	"kontor/fed/metric"
 )
@@ -86,11 +87,23 @@ func Write(w io.Writer, r Report) error {
 	if err := pageTemplate.Execute(&b, build(r)); err != nil {
 		return fmt.Errorf("fill in the report: %w", err)
 	}
-	// Names come from files and peers; a page of broken text would not open.
-	if _, err := w.Write(bytes.ToValidUTF8(b.Bytes(), []byte("\uFFFD"))); err != nil {
+	if _, err := w.Write(bytes.Map(printable, b.Bytes())); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// printable replaces what no page may hold. Names come from files and peers, and
+// broken text in one would spoil the whole. Bytes that are no UTF-8 arrive here
+// as U+FFFD already.
+func printable(r rune) rune {
+	if r == '\n' || r == '\t' {
+		return r
+	}
+	if unicode.IsControl(r) || r == '\uFFFE' || r == '\uFFFF' {
+		return '\uFFFD'
+	}
+	return r
 }
 
 func build(r Report) *page {
@@ -207,7 +220,7 @@ func cards(r Report, s Set) []card {
 	}
 	out = append(out, top)
 	if e.Rows > 0 {
-		out = append(out, card{"Positive", percent(float64(e.Positives)/float64(e.Rows), 2), "predicted on average " + percent(e.MeanScore, 2)})
+		out = append(out, card{"Positives, " + s.Name, percent(float64(e.Positives)/float64(e.Rows), 2), "predicted on average " + percent(e.MeanScore, 2)})
 	}
 	if r.Joined > 0 {
 		out = append(out, card{"Rows in common", count(r.Joined), count(len(r.Parties)) + " parties"})

@@ -12,7 +12,7 @@ import (
 // width of a screen and at half the width of a printed page.
 const (
 	plotWidth, plotHeight = 460.0, 340.0
-	plotLeft, plotRight   = 54.0, 12.0
+	plotLeft, plotRight   = 62.0, 12.0
 	plotTop, plotBottom   = 14.0, 46.0
 	charWidth             = 6.3 // an estimate, for what has to be kept apart
 )
@@ -32,14 +32,19 @@ func shares() scale {
 	return scale{lo: 0, hi: 1, ticks: []float64{0, 0.2, 0.4, 0.6, 0.8, 1}, text: func(v float64) string { return fixed(100*v, 0) }}
 }
 
-// fit returns a scale with round ticks around [lo, hi]. Its ends are ticks.
+// plottable tells whether a figure can be drawn. Those that are drawn, shares,
+// lifts and log-losses, are small; whatever is not came from elsewhere.
+func plottable(v float64) bool { return v >= 0 && v <= 1e4 }
+
+// fit returns a scale with round ticks around [lo, hi]. Its ends are ticks. It
+// never looks closer than labels of a few digits can tell apart.
 func fit(lo, hi float64, ticks int) scale {
-	if !finite(lo) || !finite(hi) || hi < lo {
+	if !plottable(lo) || !plottable(hi) || hi < lo {
 		lo, hi = 0, 1
 	}
-	if hi-lo < 1e-9*math.Max(1, math.Abs(hi)) {
-		pad := math.Max(math.Abs(hi)*0.05, 1e-6)
-		lo, hi = lo-pad, hi+pad
+	if least := 5e-4 * math.Max(1, hi); hi-lo < least {
+		mid := (lo + hi) / 2
+		lo, hi = math.Max(0, mid-least/2), math.Max(0, mid-least/2)+least
 	}
 	step := roundStep((hi - lo) / float64(ticks))
 	first, last := math.Floor(lo/step+1e-9), math.Ceil(hi/step-1e-9)
@@ -47,12 +52,20 @@ func fit(lo, hi float64, ticks int) scale {
 	for k := first; k <= last; k++ {
 		s.ticks = append(s.ticks, k*step)
 	}
-	decimals := max(0, int(math.Ceil(-math.Log10(step)-1e-9)))
-	if step < 1 && math.Abs(step*math.Pow10(decimals)-math.Round(step*math.Pow10(decimals))) > 1e-6 {
-		decimals++
-	}
+	decimals := decimalsOf(step)
 	s.text = func(v float64) string { return fixed(v, decimals) }
 	return s
+}
+
+// decimalsOf returns how many decimals it takes to write multiples of step.
+func decimalsOf(step float64) int {
+	d := 0
+	for ; d < 6; d++ {
+		if v := step * math.Pow10(d); math.Abs(v-math.Round(v)) < 1e-6*v {
+			break
+		}
+	}
+	return d
 }
 
 // roundStep returns the least of 1, 2, 2.5 and 5 times a power of ten that is not below v.
@@ -143,12 +156,15 @@ func (p *plot) dot(class string, x, y, r float64) {
 // point is a place in the values of the axes.
 type point struct{ x, y float64 }
 
-// curve draws a line through points; those that are not finite are passed over.
+// drawable tells whether a place can be drawn.
+func (q point) drawable() bool { return plottable(q.x) && plottable(q.y) }
+
+// curve draws a line through points; those that cannot be drawn are passed over.
 func (p *plot) curve(class string, pts []point) {
 	p.b.WriteString(`<path class="` + class + `" d="`)
 	op := byte('M')
 	for _, q := range pts {
-		if finite(q.x) && finite(q.y) {
+		if q.drawable() {
 			fmt.Fprintf(&p.b, "%c%s %s", op, num(p.x.at(q.x)), num(p.y.at(q.y)))
 			op = 'L'
 		}

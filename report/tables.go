@@ -152,7 +152,7 @@ func comparisonTable(rows []Row) *table {
 	}
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, r := range rows {
-		if finite(r.AUC) {
+		if plottable(r.AUC) {
 			lo, hi = math.Min(lo, r.AUC), math.Max(hi, r.AUC)
 		}
 	}
