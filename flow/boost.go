@@ -67,7 +67,7 @@ func runBoost(ctx context.Context, e *env) error {
 		}
 		st.hostModel = m
 		e.addModel(m)
-		e.account("")
+		e.account(m.Kernel)
 		return nil
 	}
 	if err := twoClasses(st.label, rows); err != nil {

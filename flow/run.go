@@ -147,14 +147,15 @@ func runStep(ctx context.Context, o Options, e *env) (rep *StepReport, err error
 	rep = &StepReport{Name: e.step.Name, Kind: e.step.Kind}
 	e.report = rep
 	if !comp.Local {
-		s, done, err := o.Open(ctx, e.step.Name, e.progress)
-		if err != nil {
-			return nil, fmt.Errorf("opening the session: %w", err)
+		s, done, openErr := o.Open(ctx, e.step.Name, e.progress)
+		if openErr != nil {
+			return nil, fmt.Errorf("opening the session: %w", openErr)
 		}
 		e.session = s
+		// The peers must hear whether the step failed, so done gets the error returned.
 		defer func() { done(err) }()
 	}
-	if err := comp.Run(ctx, e); err != nil {
+	if err = comp.Run(ctx, e); err != nil {
 		return nil, err
 	}
 	rep.Seconds = time.Since(start).Seconds()

@@ -43,6 +43,9 @@ func CreateHome(dir, name, listen string) (*Home, error) {
 // certificate where it is about to expire.
 func OpenHome(dir string) (*Home, error) {
 	id, err := identity.Load(dir)
+	if errors.Is(err, identity.ErrNone) {
+		return nil, fault.New(fault.Local, dir+" holds no identity", fmt.Sprintf("make one with kontor init --home %s --name NAME", dir))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -242,7 +242,7 @@ func (h *holder) sides(ctx context.Context, nodes int) error {
 
 // model returns the splits of the kept trees: step 8.
 func (h *holder) model(kept int) *HostModel {
-	m := &HostModel{Format: Format, ID: modelID(h.s), Party: h.s.Self().Name, Features: []string{}, Splits: []HostSplit{}}
+	m := &HostModel{Format: Format, ID: modelID(h.s), Party: h.s.Self().Name, Features: []string{}, Splits: []HostSplit{}, Kernel: h.kernel.String()}
 	number := map[int]int{}
 	for _, sp := range h.order {
 		if sp.tree >= kept {

@@ -75,6 +75,7 @@ type HostModel struct {
 	Party    string      `json:"party"`    // the host itself
 	Features []string    `json:"features"` // its columns that a split uses
 	Splits   []HostSplit `json:"splits"`   // the guest's trees name them by index
+	Kernel   string      `json:"-"`        // parameters of the encryption it was trained under
 }
 
 // HostSplit sends a row left if its value is at most Threshold, or if it is
