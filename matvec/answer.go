@@ -28,13 +28,14 @@ func (h *Holder) Answer(ctx context.Context, q *Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	mask := newMaskLanes(q.mask, lanes)
 	bins := h.x.total()
 	a := &Answer{p: h.p, bins: bins, vectors: q.vectors, c: make([]uint64, bins*q.words)}
 	err = parallel.Workers(ctx, bins, func() func(int) error {
 		rho, dots := make([]int8, degree), make([]uint64, lanes)
 		return func(r int) error {
 			unpackTernary(rho, h.rho[r*degree/4:][:degree/4])
-			dotResidues(dots, rho, q.mask, &mod)
+			mask.dot(dots, rho, &mod)
 			flood := src.Stream(domainFlood, uint64(r))
 			for t := range q.words {
 				c := [2]uint64{}

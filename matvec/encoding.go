@@ -136,8 +136,8 @@ func ParseAnswer(p Params, bins, vectors int, b []byte) (*Answer, error) {
 }
 
 // tile is how many rows of a query are packed at a time: a multiple of eight, so
-// that it ends at a byte.
-const tile = 512
+// that it ends at a byte, and few enough for all lanes to stay in the first cache.
+const tile = 128
 
 // MarshalBinary encodes the query: the version and then, for each ring word and
 // prime, 53 bits for each of the N coefficients of the mask's encryption of zero,

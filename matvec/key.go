@@ -17,7 +17,7 @@ type Key struct {
 	vectors, words int
 
 	mu sync.RWMutex
-	s  []int8 // [position][word]
+	s  *secrets // nil once erased
 }
 
 // Erase overwrites the secrets. What the garbage collector has copied, if
@@ -25,7 +25,9 @@ type Key struct {
 func (k *Key) Erase() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	clear(k.s)
+	if k.s != nil {
+		k.s.erase()
+	}
 	k.s = nil
 }
 
@@ -55,7 +57,7 @@ func (k *Key) Open(ctx context.Context, h *Hint, a *Answer) ([][]int64, error) {
 		x, dots := make([]uint64, degree), make([]uint64, k.words)
 		return func(r int) error {
 			ring.Unpack(x, h.packed[r*size:][:size], k.p.hintBits)
-			dotSecrets(dots, x, k.s)
+			k.s.dot(dots, x)
 			for t, d := range dots {
 				c := a.c[r*k.words+t] - d<<(64-k.p.hintBits)
 				k.p.split(c, func(i int, v int64) {

@@ -65,7 +65,7 @@ func reverse(dst, src []uint64) {
 // [ErrRange] if a vector has another length or if its magnitudes sum to
 // 2^(P-1) or more, or if there are none or more than were planned.
 func (q *Querier) Encrypt(ctx context.Context, v [][]int64) (*Query, *Key, error) {
-	if err := q.p.checkVectors(v); err != nil {
+	if err := q.p.checkVectors(ctx, v); err != nil {
 		return nil, nil, err
 	}
 	q.mu.Lock()
@@ -80,7 +80,7 @@ func (q *Querier) Encrypt(ctx context.Context, v [][]int64) (*Query, *Key, error
 		rows: make([]uint64, q.p.spec.Rows*2*words),
 		mask: make([]uint64, degree*2*words),
 	}
-	e := &encrypter{Querier: q, src: src, kern: loadKernels(), query: query, v: v, s: make([]int8, degree*words)}
+	e := &encrypter{Querier: q, src: src, kern: loadKernels(), query: query, v: v, s: newSecrets(words)}
 	if err := e.secrets(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +92,8 @@ func (q *Querier) Encrypt(ctx context.Context, v [][]int64) (*Query, *Key, error
 	}
 	chunks, bounds := parallel.Chunks(words, per)
 	err = parallel.Workers(ctx, jobs*chunks, func() func(int) error {
-		w := &encryptWorker{encrypter: e, e: make([]int8, degree), payload: make([]int64, degree), y: make([]uint64, degree)}
+		w := &encryptWorker{encrypter: e, e: make([]int8, degree), payload: make([]int64, degree)}
+		w.y = [2][]uint64{make([]uint64, degree), make([]uint64, degree)}
 		return func(i int) error {
 			lo, hi := bounds(i % chunks)
 			for t := lo; t < hi; t++ {
@@ -108,7 +109,7 @@ func (q *Querier) Encrypt(ctx context.Context, v [][]int64) (*Query, *Key, error
 }
 
 // checkVectors bounds the vectors in time that depends on their shape only.
-func (p Params) checkVectors(v [][]int64) error {
+func (p Params) checkVectors(ctx context.Context, v [][]int64) error {
 	if err := p.checkCount(len(v)); err != nil {
 		return err
 	}
@@ -116,8 +117,10 @@ func (p Params) checkVectors(v [][]int64) error {
 		if len(x) != p.spec.Rows {
 			return fmt.Errorf("%w: vector %d has %d entries for %d rows", ErrRange, i, len(x), p.spec.Rows)
 		}
+	}
+	return parallel.For(ctx, len(v), func(i int) error {
 		var sum, over uint64
-		for _, a := range x {
+		for _, a := range v[i] {
 			s := uint64(a >> 63)
 			var c uint64
 			sum, c = bits.Add64(sum, (uint64(a)^s)-s, 0)
@@ -126,8 +129,8 @@ func (p Params) checkVectors(v [][]int64) error {
 		if over != 0 || sum >= 1<<(p.payload-1) {
 			return fmt.Errorf("%w: the magnitudes of vector %d sum to 2^%d or more", ErrRange, i, p.payload-1)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // checkCount bounds the vectors of one query.
@@ -148,7 +151,7 @@ type encrypter struct {
 	kern  *kernels
 	query *Query
 	v     [][]int64
-	s     []int8           // secrets, [position][word]
+	s     *secrets
 	hat   [2][]ring.Factor // their transforms, [word][value]
 	scale [2]ring.Factor   // Δ
 }
@@ -165,9 +168,7 @@ func (e *encrypter) secrets(ctx context.Context) error {
 	return parallel.For(ctx, words, func(t int) error {
 		s, x := make([]int8, degree), make([]uint64, degree)
 		e.src.Stream(domainSecret, uint64(t)).Ternary(s)
-		for i, v := range s {
-			e.s[i*words+t] = v
-		}
+		e.s.set(t, s)
 		for j, ntt := range e.kern.ntt {
 			for i, v := range s {
 				x[i] = ntt.FromInt(int64(v))
@@ -188,7 +189,7 @@ type encryptWorker struct {
 	*encrypter
 	e       []int8
 	payload []int64
-	y       []uint64
+	y       [2][]uint64
 }
 
 // block encrypts the rows of block k for ring word t; the block after the last
@@ -206,17 +207,20 @@ func (w *encryptWorker) block(k, t int) {
 	}
 	w.src.Stream(domainNoise, uint64(k*w.query.words+t)).Binomial(w.e)
 	for j, ntt := range w.kern.ntt {
-		y, hat, aj := w.y, w.hat[j][t*degree:][:degree], a[j][:degree]
+		y, hat, aj := w.y[j], w.hat[j][t*degree:][:degree], a[j][:degree]
 		for i := range y {
 			y[i] = ntt.MulLazy(aj[i], hat[i])
 		}
 		ntt.Inverse(y)
-		at := 2*t + j
-		for i, e := range w.e[:rows] {
-			v := y[i] + ntt.FromInt(int64(e)) + ntt.MulLazy(ntt.FromInt(w.payload[i]), w.scale[j])
-			out[at] = ntt.Reduce(v)
-			at += lanes
-		}
+	}
+	m0, m1 := w.kern.ntt[0].Modulus, w.kern.ntt[1].Modulus
+	y0, y1, payload := w.y[0][:rows], w.y[1][:rows], w.payload[:rows]
+	at := 2 * t
+	for i, e := range w.e[:rows] {
+		b := (*[2]uint64)(out[at:])
+		b[0] = m0.Reduce(y0[i] + m0.FromInt(int64(e)) + m0.MulLazy(m0.FromInt(payload[i]), w.scale[0]))
+		b[1] = m1.Reduce(y1[i] + m1.FromInt(int64(e)) + m1.MulLazy(m1.FromInt(payload[i]), w.scale[1]))
+		at += lanes
 	}
 }
 

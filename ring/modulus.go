@@ -114,9 +114,11 @@ func (m Modulus) Factor(w uint64) Factor {
 }
 
 // MulLazy returns x·f mod q, plus q or not: a value below 2q, for any x.
-func (m Modulus) MulLazy(x uint64, f Factor) uint64 {
+func (m Modulus) MulLazy(x uint64, f Factor) uint64 { return mulLazy(x, f, m.q) }
+
+func mulLazy(x uint64, f Factor, q uint64) uint64 {
 	h, _ := bits.Mul64(x, f.s)
-	return x*f.w - h*m.q
+	return x*f.w - h*q
 }
 
 // MulFactor returns x·f mod q for any x.

@@ -121,18 +121,12 @@ func (t *NTT) forward4(x []uint64, node, count, h int) {
 		a := x[4*h*i:][:4*h]
 		x0, x1, x2, x3 := a[:h], a[h:][:h], a[2*h:][:h], a[3*h:][:h]
 		for j := range x0 {
-			a2, a3 := x2[j], x3[j]
-			h2, _ := bits.Mul64(a2, w1.s)
-			h3, _ := bits.Mul64(a3, w1.s)
-			v2, v3 := a2*w1.w-h2*q, a3*w1.w-h3*q
+			u, v := mulLazy(x2[j], w1, q), mulLazy(x3[j], w1, q)
 			a0, a1 := x0[j], x1[j]
-			b0, b2 := a0+v2, a0-v2+q2
-			b1, b3 := a1+v3, a1-v3+q2
-			h1, _ := bits.Mul64(b1, w2.s)
-			h4, _ := bits.Mul64(b3, w3.s)
-			v1, v4 := b1*w2.w-h1*q, b3*w3.w-h4*q
-			x0[j], x1[j] = b0+v1, b0-v1+q2
-			x2[j], x3[j] = b2+v4, b2-v4+q2
+			b0, b2 := a0+u, a0-u+q2
+			b1, b3 := mulLazy(a1+v, w2, q), mulLazy(a1-v+q2, w3, q)
+			x0[j], x1[j] = b0+b1, b0-b1+q2
+			x2[j], x3[j] = b2+b3, b2-b3+q2
 		}
 	}
 }
@@ -145,82 +139,111 @@ func (t *NTT) forwardLast(x []uint64, node int) {
 	for i := range f1 {
 		a := (*[4]uint64)(x[4*i:])
 		w1, w2, w3 := f1[i], f2[2*i], f2[2*i+1]
-		h2, _ := bits.Mul64(a[2], w1.s)
-		h3, _ := bits.Mul64(a[3], w1.s)
-		v2, v3 := a[2]*w1.w-h2*q, a[3]*w1.w-h3*q
-		b0, b2 := a[0]+v2, a[0]-v2+q2
-		b1, b3 := a[1]+v3, a[1]-v3+q2
-		h1, _ := bits.Mul64(b1, w2.s)
-		h4, _ := bits.Mul64(b3, w3.s)
-		v1, v4 := b1*w2.w-h1*q, b3*w3.w-h4*q
-		a[0], a[1] = b0+v1, b0-v1+q2
-		a[2], a[3] = b2+v4, b2-v4+q2
+		u, v := mulLazy(a[2], w1, q), mulLazy(a[3], w1, q)
+		b0, b2 := a[0]+u, a[0]-u+q2
+		b1, b3 := mulLazy(a[1]+v, w2, q), mulLazy(a[1]-v+q2, w3, q)
+		a[0], a[1] = b0+b1, b0-b1+q2
+		a[2], a[3] = b2+b3, b2-b3+q2
 	}
 }
+
+// lazyBound is the most, in units of q, that may enter two layers of the inverse:
+// its quadruple leaves them, and must be below 2^64 = 2^11·2^53.
+const lazyBound = 512
 
 // Inverse transforms x, N values below 2q, back in place to residues.
 func (t *NTT) Inverse(x []uint64) {
 	x = x[:t.n]
 	const block = 256
+	h, bound := 1, 2*t.q
 	if t.n > block {
-		// Four pairs of layers bring 2q to 2q·4^4; the rest starts after a fold.
+		// The first four pairs of layers block by block, in the first cache. They
+		// bring 2q to 2q·4^4 = lazyBound.
 		for i := 0; i < t.n; i += block {
-			t.inverseBlock(x[i:i+block], t.n/block+i/block)
+			bound = 2 * t.q
+			for h = 1; h < block; h *= 4 {
+				nodes := t.n / (4 * h)
+				count := block / (4 * h)
+				t.inverse4(x[i:i+block], nodes+i/(4*h), count, h, bound)
+				bound *= 4
+			}
 		}
-		for i, v := range x {
-			x[i] = t.fold(v)
-		}
-	} else {
-		t.inverseTop(x, t.n/2, 1)
-		return
 	}
-	t.inverseTop(x, t.n/block/2, block)
-}
-
-// inverseBlock undoes the butterflies below node over 4^k values, k <= 4.
-func (t *NTT) inverseBlock(x []uint64, node int) {
-	bound := 2 * t.q
-	for h, count := 1, len(x)/4; count >= 1; h, count = 4*h, count/4 {
-		t.inverse4(x, node*count, count, h, bound)
+	for ; 4*h < t.n; h *= 4 {
+		if bound > lazyBound*t.q {
+			for i, v := range x {
+				x[i] = t.fold(v)
+			}
+			bound = 2 * t.q
+		}
+		t.inverse4(x, t.n/(4*h), t.n/(4*h), h, bound)
 		bound *= 4
 	}
+	if 4*h == t.n {
+		t.inverseRoot4(x)
+	} else {
+		t.inverseRoot2(x)
+	}
 }
 
-// inverse4 undoes two layers over count nodes of 4h values, each below bound.
+// inverse4 undoes two layers over count nodes of 4h values, each below bound, and
+// leaves values below four times that.
 func (t *NTT) inverse4(x []uint64, node, count, h int, bound uint64) {
+	if h == 1 {
+		t.inverseFirst(x, node, count, bound)
+		return
+	}
+	q := t.q
 	for i := range count {
 		w1, w2, w3 := t.inv[node+i], t.inv[2*(node+i)], t.inv[2*(node+i)+1]
 		a := x[4*h*i:][:4*h]
 		x0, x1, x2, x3 := a[:h], a[h:][:h], a[2*h:][:h], a[3*h:][:h]
 		for j := range x0 {
 			c0, c1, c2, c3 := x0[j], x1[j], x2[j], x3[j]
-			b0, b1 := c0+c1, t.MulLazy(c0-c1+bound, w2)
-			b2, b3 := c2+c3, t.MulLazy(c2-c3+bound, w3)
-			x0[j], x2[j] = b0+b2, t.MulLazy(b0-b2+2*bound, w1)
-			x1[j], x3[j] = b1+b3, t.MulLazy(b1-b3+2*t.q, w1)
+			b0, b1 := c0+c1, mulLazy(c0-c1+bound, w2, q)
+			b2, b3 := c2+c3, mulLazy(c2-c3+bound, w3, q)
+			x0[j], x2[j] = b0+b2, mulLazy(b0-b2+2*bound, w1, q)
+			x1[j], x3[j] = b1+b3, mulLazy(b1-b3+2*q, w1, q)
 		}
 	}
 }
 
-// inverseTop undoes the remaining layers one by one, from the one with count
-// nodes of 2h values up to the root, and multiplies by 1/N. Values come in below
-// 2q, and are kept there.
-func (t *NTT) inverseTop(x []uint64, count, h int) {
-	q2 := 2 * t.q
-	for ; count > 1; count, h = count/2, 2*h {
-		for i := range count {
-			w := t.inv[count+i]
-			a, b := x[2*h*i:][:h], x[2*h*i+h:][:h]
-			for j := range a {
-				u, v := a[j], b[j]
-				a[j], b[j] = t.fold(u+v), t.MulLazy(u-v+q2, w)
-			}
-		}
+// inverseFirst is inverse4 for nodes of four values.
+func (t *NTT) inverseFirst(x []uint64, node, count int, bound uint64) {
+	q := t.q
+	f1, f2 := t.inv[node:][:count], t.inv[2*node:][:2*count]
+	for i := range f1 {
+		a := (*[4]uint64)(x[4*i:])
+		w1, w2, w3 := f1[i], f2[2*i], f2[2*i+1]
+		b0, b1 := a[0]+a[1], mulLazy(a[0]-a[1]+bound, w2, q)
+		b2, b3 := a[2]+a[3], mulLazy(a[2]-a[3]+bound, w3, q)
+		a[0], a[2] = b0+b2, mulLazy(b0-b2+2*bound, w1, q)
+		a[1], a[3] = b1+b3, mulLazy(b1-b3+2*q, w1, q)
 	}
+}
+
+// inverseRoot4 undoes the last two layers and multiplies by 1/N.
+func (t *NTT) inverseRoot4(x []uint64) {
+	// A copy, which the compiler can keep while x is written.
+	m := t.Modulus
+	h, q2 := t.n/4, 2*m.q
+	w1, wn, w2, w3 := t.nInvTop, t.nInv, t.inv[2], t.inv[3]
+	x0, x1, x2, x3 := x[:h], x[h:][:h], x[2*h:][:h], x[3*h:][:h]
+	for j := range x0 {
+		c0, c1, c2, c3 := m.fold(x0[j]), m.fold(x1[j]), m.fold(x2[j]), m.fold(x3[j])
+		b0, b1 := c0+c1, mulLazy(c0-c1+q2, w2, m.q)
+		b2, b3 := c2+c3, mulLazy(c2-c3+q2, w3, m.q)
+		x0[j], x2[j] = m.MulFactor(b0+b2, wn), m.MulFactor(b0-b2+2*q2, w1)
+		x1[j], x3[j] = m.MulFactor(b1+b3, wn), m.MulFactor(b1-b3+q2, w1)
+	}
+}
+
+// inverseRoot2 undoes the last layer and multiplies by 1/N.
+func (t *NTT) inverseRoot2(x []uint64) {
+	h, q2 := t.n/2, 2*t.q
 	a, b := x[:h], x[h:][:h]
 	for j := range a {
-		u, v := a[j], b[j]
-		a[j] = t.MulFactor(u+v, t.nInv)
-		b[j] = t.MulFactor(u-v+q2, t.nInvTop)
+		u, v := t.fold(a[j]), t.fold(b[j])
+		a[j], b[j] = t.MulFactor(u+v, t.nInv), t.MulFactor(u-v+q2, t.nInvTop)
 	}
 }
