@@ -94,8 +94,8 @@ parties:
   telecom: {role: host, id: %q}
 steps:
   - align:
-  - split: {test: 0.3}
-  - boost: {trees: 60, depth: 4}
+  - split: {test: 0.3, valid: 0.1}
+  - boost: {trees: 120, depth: 3, early_stopping: 15}
   - evaluate:
 `, gid, label, hid)
 	if err := os.WriteFile(src.job, []byte(job), 0o644); err != nil {
