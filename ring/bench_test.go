@@ -5,22 +5,10 @@ import (
 	"testing"
 )
 
-func benchNTT(b testing.TB, n int) *NTT {
-	m, err := NewModulus(testPrimes[0])
-	if err != nil {
-		b.Fatal(err)
-	}
-	t, err := NewNTT(m, n)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return t
-}
-
 func BenchmarkForward(b *testing.B) {
 	for _, n := range []int{1024, 4096} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			t := benchNTT(b, n)
+			t := testNTT(b, 0, n)
 			x := make([]uint64, n)
 			for b.Loop() {
 				t.Forward(x)
@@ -30,7 +18,7 @@ func BenchmarkForward(b *testing.B) {
 }
 
 func BenchmarkInverse(b *testing.B) {
-	t := benchNTT(b, 4096)
+	t := testNTT(b, 0, 4096)
 	x := make([]uint64, 4096)
 	for b.Loop() {
 		t.Inverse(x)
@@ -41,7 +29,7 @@ func BenchmarkInverse(b *testing.B) {
 // adds its products, all of what a hint does over and over.
 func BenchmarkBits(b *testing.B) {
 	const n = 4096
-	t := benchNTT(b, n)
+	t := testNTT(b, 0, n)
 	masks := make([]uint16, n/BitBlocks)
 	for i := 7; i < n; i += 32 {
 		SetBit(masks, i*n/32%n+i/32)
