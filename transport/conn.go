@@ -373,7 +373,8 @@ func (c *Conn) takeChunk(k chunk) next {
 	if err := k.check(); err != nil {
 		return c.violated(err)
 	}
-	if c.in.push(k, c.released, c.stuck, c.wire.down) {
+	// While this waits for room nobody reads from the stream; these say that it ended.
+	if c.in.push(k, &stops{c.released, c.stuck, c.wire.down, c.stream.Context().Done()}) {
 		return more
 	}
 	if c.in.failure() == nil {

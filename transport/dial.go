@@ -79,8 +79,9 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 	if e.err != nil {
 		return nil, e
 	}
-	// The stream outlives ctx, which is only for opening it.
-	sctx, cancel := context.WithCancel(n.ctx)
+	// The stream outlives ctx, which is only for opening it, and the closing of
+	// the node until its last packets have arrived.
+	sctx, cancel := context.WithCancel(context.Background())
 	defer context.AfterFunc(ctx, cancel)()
 	st, err := r.client.Exchange(sctx)
 	if err != nil {

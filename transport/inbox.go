@@ -60,12 +60,12 @@ func signal(c chan struct{}) {
 	}
 }
 
+// stops are what ends a push that waits; nil ones never do.
+type stops [4]<-chan struct{}
+
 // push queues a chunk, which it keeps. It waits while the queue is full and
-// returns false if stop came first or nobody will receive it any more.
-func (in *inbox) push(c chunk, stops ...<-chan struct{}) bool {
-	for len(stops) < 3 {
-		stops = append(stops, nil)
-	}
+// returns false if a stop came first or nobody will receive it any more.
+func (in *inbox) push(c chunk, stop *stops) bool {
 	for {
 		in.mu.Lock()
 		switch {
@@ -88,11 +88,13 @@ func (in *inbox) push(c chunk, stops ...<-chan struct{}) bool {
 		select {
 		case <-in.space:
 		case <-in.done:
-		case <-stops[0]:
+		case <-stop[0]:
 			return false
-		case <-stops[1]:
+		case <-stop[1]:
 			return false
-		case <-stops[2]:
+		case <-stop[2]:
+			return false
+		case <-stop[3]:
 			return false
 		}
 	}

@@ -33,22 +33,33 @@ func (c *MemConn) Send(ctx context.Context, parts ...[]byte) error {
 	defer func() { <-c.sending }()
 	first := true
 	return cut(parts, func() []byte { return make([]byte, 0, min(maxChunk, total(parts))) }, func(data []byte, last bool) error {
-		if err := c.in.state(); err != nil {
-			return err
-		}
-		if c.broken {
-			return cutOff(c.in.peer)
-		}
-		if ctx.Err() != nil || !c.out.push(chunk{data, last}, ctx.Done(), c.in.done, c.in.end) {
-			c.broken = !first
-			if err := c.in.state(); err != nil {
-				return err
-			}
-			return interrupted(ctx, c.in.peer)
-		}
+		err := c.hand(ctx, chunk{data, last})
+		c.broken = c.broken || err != nil && !first
 		first = false
-		return nil
+		return err
 	})
+}
+
+// hand gives one chunk to the other end.
+func (c *MemConn) hand(ctx context.Context, k chunk) error {
+	if err := c.in.state(); err != nil {
+		return err
+	}
+	if c.broken {
+		return cutOff(c.in.peer)
+	}
+	if ctx.Err() == nil && c.out.push(k, &stops{ctx.Done(), c.in.done, c.in.end}) {
+		return nil
+	}
+	// The other end may have failed without having told this one yet; over a
+	// network the sender would be held up here.
+	select {
+	case <-c.in.done:
+	case <-c.in.end:
+	case <-ctx.Done():
+		return interrupted(ctx, c.in.peer)
+	}
+	return c.in.state()
 }
 
 func total(parts [][]byte) int {

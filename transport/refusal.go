@@ -69,7 +69,7 @@ func (n *Node) ended(peer string, err error) ending {
 			Cure: fmt.Sprintf("upgrade Kontor at %s to %s or later", peer, software(n.greeting))}}
 	case codes.ResourceExhausted, codes.Internal:
 		// A packet over the size limit, or one that cannot be decoded.
-		return ending{err: violation(peer, fmt.Errorf("it sent what is not allowed on the wire (%s)", clean(s.Message(), 200)))}
+		return ending{err: violation(peer, fmt.Errorf("a packet was not allowed on the wire (%s)", clean(s.Message(), 200)))}
 	}
 	return ending{err: lost(peer, fmt.Sprintf("%s: %s", s.Code(), clean(s.Message(), 200)))}
 }

@@ -104,7 +104,7 @@ func (noCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, 
 }
 
 func (noCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 func (noCredentials) OverrideServerName(string) error { return nil }
@@ -137,7 +137,11 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		w = newWire(raw, nil)
 	}
 	c := tls.Server(w, n.serverTLS())
-	if err := c.Handshake(); err != nil {
+	err := c.Handshake()
+	if err == nil && c.ConnectionState().NegotiatedProtocol != "h2" {
+		err = errors.New("no application protocol in common") // crypto/tls lets HTTP/1.1 through
+	}
+	if err != nil {
 		w.Close()
 		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) { // somebody who only tried whether the port is open
 			n.refused(fault.Wrap(fault.Trust, err, fmt.Sprintf("a caller at %s was refused", raw.RemoteAddr()),

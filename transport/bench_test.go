@@ -1,0 +1,88 @@
+package transport
+
+import (
+	"fmt"
+	"testing"
+)
+
+// BenchmarkThroughput sends messages of a size one way over loopback, TLS
+// included, both nodes in this process.
+func BenchmarkThroughput(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10, 1 << 20, 16 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			bank, telecom := twoNodes(b, nil)
+			a, c := connect(b, bank, telecom, telecom.Addr(), 1)
+			ctx := b.Context()
+			msg := random(size, 1)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			done := make(chan error, 1)
+			b.ResetTimer()
+			go func() {
+				for range b.N {
+					if err := a.Send(ctx, msg); err != nil {
+						done <- err
+						return
+					}
+				}
+				done <- nil
+			}()
+			for range b.N {
+				if _, err := c.Recv(ctx, size); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			a.Close()
+			c.Close()
+		})
+	}
+}
+
+// BenchmarkRoundTrip is a small message there and back.
+func BenchmarkRoundTrip(b *testing.B) {
+	bank, telecom := twoNodes(b, nil)
+	a, c := connect(b, bank, telecom, telecom.Addr(), 1)
+	ctx := b.Context()
+	go func() {
+		for {
+			m, err := c.Recv(ctx, 100)
+			if err != nil || c.Send(ctx, m) != nil {
+				return
+			}
+		}
+	}()
+	for b.Loop() {
+		if err := a.Send(ctx, []byte("ping")); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := a.Recv(ctx, 100); err != nil {
+			b.Fatal(err)
+		}
+	}
+	a.Close()
+	c.Close()
+}
+
+// BenchmarkSession opens and closes a session on a connection that exists.
+func BenchmarkSession(b *testing.B) {
+	bank, telecom := twoNodes(b, nil)
+	ctx := b.Context()
+	i := 0
+	for b.Loop() {
+		i++
+		a, err := bank.Dial(ctx, "telecom", telecom.Addr(), sessionID(i), "align")
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := telecom.Accept(ctx, "bank", sessionID(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		a.Close()
+		c.Close()
+	}
+}
