@@ -34,7 +34,7 @@ type csvColumn struct {
 }
 
 func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path string, o Options, promote bool) (*csvReader, error) {
-	r := &csvReader{path: path, file: file, batch: o.BatchRows, promote: promote}
+	r := &csvReader{path: path, file: file, promote: promote}
 	if len(o.Missing) > 0 {
 		r.custom = newTokens(o.Missing)
 	}
@@ -50,7 +50,7 @@ func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path s
 	if err != nil {
 		return nil, err
 	}
-	r.width = len(names)
+	r.width, r.batch = len(names), o.batchRows(len(keep))
 	for _, p := range keep {
 		t, declared := o.Types[names[p]]
 		r.columns = append(r.columns, &csvColumn{builder: builder{Field: Field{names[p], t}}, place: p, declared: declared})

@@ -30,7 +30,8 @@ type Options struct {
 	Missing []string
 	// Delimiter of a CSV file: a comma, semicolon, tab or bar; 0 finds out.
 	Delimiter rune
-	// BatchRows bounds the rows that Next returns; 0 means DefaultBatchRows.
+	// BatchRows bounds the rows that Next returns; 0 means DefaultBatchRows, and
+	// fewer for a table of more than 512 columns.
 	BatchRows int
 	// InferRows is how many rows inference looks at; 0 means DefaultInferRows.
 	InferRows int
@@ -57,9 +58,6 @@ func (o Options) normalise() (Options, error) {
 	case o.Delimiter != 0 && !slices.Contains(delimiters, byte(o.Delimiter&0x7f)) || o.Delimiter > 0x7f || o.Delimiter < 0:
 		return o, fmt.Errorf("%w: the delimiter is %q, want a comma, semicolon, tab or bar", ErrOptions, o.Delimiter)
 	}
-	if o.BatchRows == 0 {
-		o.BatchRows = DefaultBatchRows
-	}
 	if o.InferRows == 0 {
 		o.InferRows = DefaultInferRows
 	}
@@ -76,6 +74,16 @@ func (o Options) normalise() (Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// batchRows returns the rows of a batch of so many columns. By default it has
+// no more than four million cells, which is 32 MiB of numbers.
+func (o Options) batchRows(columns int) int {
+	const cells = 4 << 20
+	if o.BatchRows > 0 {
+		return o.BatchRows
+	}
+	return max(1, min(DefaultBatchRows, cells/columns))
 }
 
 // project returns the places of the wanted columns among names, in the order

@@ -64,7 +64,7 @@ func damaged(path string, err error) error {
 }
 
 func openParquet(f *os.File, path string, o Options) (*parquetReader, error) {
-	r := &parquetReader{path: path, file: f, batch: o.BatchRows, buf: make([]parquet.Value, 1024)}
+	r := &parquetReader{path: path, file: f, buf: make([]parquet.Value, 1024)}
 	if len(o.Missing) > 0 {
 		r.custom = newTokens(o.Missing)
 	}
@@ -109,22 +109,15 @@ func (r *parquetReader) bind(o Options) error {
 		return err
 	}
 	r.groups, r.virtual = meta.RowGroups, pf
-	var names []string
-	for i, c := range pf.Root().Columns() {
-		for j, n := range names {
-			if n == c.Name() {
-				return &FileError{File: r.path, Err: ErrHeader, What: "columns " + itoa(j+1) + " and " + itoa(i+1) + " are both named " + quote(n), Cure: "give each column a name of its own"}
-			}
-		}
-		if c.Name() == "" {
-			return &FileError{File: r.path, Err: ErrHeader, What: "column " + itoa(i+1) + " has no name", Cure: "name every column"}
-		}
-		names = append(names, c.Name())
+	names, err := columnNames(r.path, pf.Root().Columns())
+	if err != nil {
+		return err
 	}
 	keep, err := o.project(r.path, names)
 	if err != nil {
 		return err
 	}
+	r.batch = o.batchRows(len(keep))
 	for _, p := range keep {
 		col := pf.Root().Columns()[p]
 		c := &parquetColumn{}
@@ -150,6 +143,23 @@ func (r *parquetReader) bind(o Options) error {
 		r.left += n
 	}
 	return nil
+}
+
+func columnNames(path string, columns []*parquet.Column) ([]string, error) {
+	names := make([]string, len(columns))
+	seen := make(map[string]int, len(columns))
+	for i, c := range columns {
+		name := c.Name()
+		if name == "" {
+			return nil, &FileError{File: path, Err: ErrHeader, What: "column " + itoa(i+1) + " has no name", Cure: "name every column"}
+		}
+		if j, ok := seen[name]; ok {
+			return nil, &FileError{File: path, Err: ErrHeader, What: "columns " + itoa(j+1) + " and " + itoa(i+1) + " are both named " + quote(name), Cure: "give each column a name of its own"}
+		}
+		seen[name] = i
+		names[i] = name
+	}
+	return names, nil
 }
 
 // at adds file, column and row to an error of a decoder.
