@@ -455,10 +455,12 @@ func (a *alarm) ring() {
 		return
 	}
 	a.since = -1
+	a.c.wire.giveUp()
 	if a.c.in.over() { // only the end of the stream is missing
 		a.c.letGo(nil)
 		return
 	}
+	a.c.retry.Store(true) // if it was not open yet: a firewall may have forgotten an idle connection
 	a.c.fail(&fault.Error{Kind: fault.Peer, Party: a.c.in.peer, What: fmt.Sprintf("it has been silent for %s", limit),
 		Cure: "check that its node is running and that the network between lets data through, then run the job again"}, false)
 }

@@ -42,7 +42,7 @@ func (n *Node) Dial(ctx context.Context, peer, addr string, id [32]byte, label s
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	defer context.AfterFunc(n.ctx, func() { stop(closedHere(peer)) })()
+	defer context.AfterFunc(n.ctx, func() { stop(stopped(peer)) })()
 	began, wait := time.Now(), firstWait
 	for {
 		c, e := n.open(ctx, p, addr, id, label)
@@ -95,7 +95,7 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 	if n.closing {
 		n.mu.Unlock()
 		cancel()
-		return nil, ending{err: closedHere(p.Name)}
+		return nil, ending{err: stopped(p.Name)}
 	}
 	n.conns[c] = struct{}{}
 	n.wg.Add(2)
@@ -139,7 +139,7 @@ func (r *route) usable() bool {
 	case <-r.wire.down:
 		return false
 	default:
-		return r.cc.GetState() == connectivity.Ready // a peer that is stopping takes no new ones
+		return !r.wire.silent.Load() && r.cc.GetState() == connectivity.Ready // a peer that is stopping takes no new ones
 	}
 }
 
@@ -151,7 +151,7 @@ func (n *Node) route(ctx context.Context, p identity.Peer, addr string) (*route,
 		n.mu.Lock()
 		if n.closing {
 			n.mu.Unlock()
-			return nil, ending{err: closedHere(p.Name)}
+			return nil, ending{err: stopped(p.Name)}
 		}
 		r := n.routes[key]
 		if r == nil {

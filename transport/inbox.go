@@ -300,6 +300,11 @@ func closedHere(peer string) error {
 	return &fault.Error{Kind: fault.Internal, Party: peer, Err: ErrClosed}
 }
 
+// stopped is the error of a call on a node that was closed.
+func stopped(peer string) error {
+	return &fault.Error{Kind: fault.Cancelled, Party: peer, What: "this node is being stopped", Err: ErrClosed, Cure: "run the job again"}
+}
+
 func endedEarly(peer string) error {
 	return &fault.Error{Kind: fault.Peer, Party: peer, Err: ErrEnded, Cure: "look at the log of its node for the reason, then run the job again"}
 }

@@ -35,8 +35,9 @@ type Options struct {
 	DialPatience time.Duration // how long Dial tries to reach a peer that is not there; zero: until its context ends, negative: once
 	Linger       time.Duration // how long Close waits for peers to take what was sent to them; zero means 10 s
 
-	OnRefused func(error)                  // a caller was refused; may be nil
-	OnWaiting func(peer string, err error) // Dial could not reach the peer and will try again; may be nil
+	// Both may be nil. They are called from any goroutine and should return soon.
+	OnRefused func(error)                  // a caller was refused
+	OnWaiting func(peer string, err error) // Dial could not reach the peer and will try again
 
 	Now func() time.Time // the date for certificates; nil means time.Now
 }
@@ -447,7 +448,7 @@ func (n *Node) Accept(ctx context.Context, peer string, id [32]byte) (*Conn, err
 	n.mu.Lock()
 	if n.closing {
 		n.mu.Unlock()
-		return nil, closedHere(peer)
+		return nil, stopped(peer)
 	}
 	if i := slices.IndexFunc(n.early[peer], func(e *Conn) bool { return e.id == id }); i >= 0 {
 		c := n.early[peer][i]
@@ -470,7 +471,7 @@ func (n *Node) Accept(ctx context.Context, peer string, id [32]byte) (*Conn, err
 	case <-ctx.Done():
 		err = interrupted(ctx, peer)
 	case <-n.ctx.Done():
-		err = closedHere(peer)
+		err = stopped(peer)
 	}
 	n.mu.Lock()
 	delete(n.waiting, key)

@@ -107,6 +107,46 @@ func TestPeerSilent(t *testing.T) {
 	b.letGo(nil)
 }
 
+// A connection that died unnoticed between two sessions is replaced.
+func TestIdleConnectionForgotten(t *testing.T) {
+	t.Parallel()
+	bank, telecom := twoNodes(t, quick)
+	p := newProxy(t, telecom.Addr()).start()
+	a, b := connect(t, bank, telecom, p.addr(), 1)
+	a.Close()
+	b.Close()
+	<-a.gone
+	<-b.gone
+	p.stall()
+	a, b = connect(t, bank, telecom, p.addr(), 2)
+	a.Close()
+	b.Close()
+}
+
+// Callers that never finish their handshake do not keep peers out.
+func TestFloodOfStrangers(t *testing.T) {
+	t.Parallel()
+	bank, telecom := twoNodes(t, nil)
+	var first []net.Conn
+	for range 2 * maxStrangers {
+		c, err := net.Dial("tcp", telecom.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		first = append(first, c)
+	}
+	a, b := connect(t, bank, telecom, telecom.Addr(), 1)
+	a.Close()
+	b.Close()
+	l := telecom.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.wires) > maxStrangers+2 {
+		t.Errorf("%d connections are held for %d strangers", len(l.wires), len(first))
+	}
+}
+
 // A link on which bytes flow is never too slow, though a chunk takes several
 // times as long as silence is allowed to.
 func TestSlowLink(t *testing.T) {
@@ -133,25 +173,30 @@ func TestSlowLink(t *testing.T) {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	bank, telecom := twoNodes(t, func(a, b *Options) {
-		a.Silence, b.Silence = 200*time.Millisecond, 200*time.Millisecond
+		quick(a, b)
 		a.Heartbeat, b.Heartbeat = 20*time.Millisecond, 20*time.Millisecond
 	})
 	a, b := connect(t, bank, telecom, telecom.Addr(), 1)
 	beat := size(&peerv1.Packet{Body: &peerv1.Packet_Heartbeat{Heartbeat: &peerv1.Heartbeat{}}})
-	// Thirty heartbeats take three times the silence allowed.
-	wait := func(c *Conn) {
-		_, from := c.WireBytes()
-		for _, r := c.WireBytes(); r < from+30*beat; _, r = c.WireBytes() {
-			select {
-			case <-c.Done():
-				t.Fatalf("given up: %v", c.Err())
-			default:
-				runtime.Gosched()
+	// Fifty heartbeats take more than twice the silence allowed.
+	wait := func(cs ...*Conn) {
+		var until []int64
+		for _, c := range cs {
+			_, r := c.WireBytes()
+			until = append(until, r+50*beat)
+		}
+		for i, c := range cs {
+			for _, r := c.WireBytes(); r < until[i]; _, r = c.WireBytes() {
+				select {
+				case <-c.Done():
+					t.Fatalf("given up: %v", c.Err())
+				default:
+					runtime.Gosched()
+				}
 			}
 		}
 	}
-	wait(a)
-	wait(b)
+	wait(a, b)
 	ctx := deadline(t)
 	msg := make([]byte, 60_000_000)
 	go a.Send(ctx, msg)

@@ -16,7 +16,7 @@ type proxy struct {
 
 	mu      sync.Mutex
 	conns   []net.Conn
-	stalled chan struct{} // closed: nothing is forwarded any more
+	stalled chan struct{} // closed: nothing is forwarded any more on today's connections
 	over    chan struct{}
 	wg      sync.WaitGroup
 }
@@ -57,8 +57,11 @@ func (p *proxy) start() *proxy {
 			p.mu.Lock()
 			p.conns = append(p.conns, c, d)
 			p.mu.Unlock()
-			p.wg.Go(func() { p.forward(c, d) })
-			p.wg.Go(func() { p.forward(d, c) })
+			p.mu.Lock()
+			stalled := p.stalled
+			p.mu.Unlock()
+			p.wg.Go(func() { p.forward(c, d, stalled) })
+			p.wg.Go(func() { p.forward(d, c, stalled) })
 		}
 	})
 	return p
@@ -66,7 +69,7 @@ func (p *proxy) start() *proxy {
 
 func (p *proxy) addr() string { return p.l.Addr().String() }
 
-func (p *proxy) forward(to, from net.Conn) {
+func (p *proxy) forward(to, from net.Conn, stalled <-chan struct{}) {
 	defer to.Close()
 	buf := make([]byte, 64<<10)
 	var tick <-chan time.Time
@@ -88,7 +91,7 @@ func (p *proxy) forward(to, from net.Conn) {
 			}
 		}
 		select {
-		case <-p.stalled:
+		case <-stalled:
 			<-p.over
 			return
 		default:
@@ -99,8 +102,14 @@ func (p *proxy) forward(to, from net.Conn) {
 	}
 }
 
-// stall keeps the connections open and forwards nothing more.
-func (p *proxy) stall() { close(p.stalled) }
+// stall keeps the connections open and forwards nothing more on them, as a
+// firewall that has forgotten them. New ones work.
+func (p *proxy) stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.stalled)
+	p.stalled = make(chan struct{})
+}
 
 // cut resets the connections, as when a machine dies.
 func (p *proxy) cut() {

@@ -28,6 +28,7 @@ type wire struct {
 	gone  func() // called once when down
 
 	pinned atomic.Bool // at the callee: the caller was known when it connected
+	silent atomic.Bool // a session gave the peer up; no other may begin here
 }
 
 var epoch = time.Now() // monotonic
@@ -62,6 +63,14 @@ func (w *wire) broke() {
 			w.gone()
 		}
 	})
+}
+
+// giveUp is for a connection on which a peer fell silent: nothing new begins on
+// it, and it is closed as soon as those who use it can have said goodbye.
+func (w *wire) giveUp() {
+	if !w.silent.Swap(true) {
+		time.AfterFunc(abortTime, func() { w.Close() })
+	}
 }
 
 // quiet returns for how long nothing has arrived.
@@ -225,8 +234,30 @@ func (l *listener) Accept() (net.Conn, error) {
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.shed()
 	l.wires[w] = struct{}{}
 	return w, nil
+}
+
+// maxStrangers bounds the connections of callers that are in their handshake or
+// did not turn out to be peers.
+const maxStrangers = 256
+
+// shed closes a stranger's connection if there are too many. Which one is left to
+// chance (the order of a map), so that whoever floods the port mostly hits
+// itself, and a peer in its handshake soon gets through. l.mu is held.
+func (l *listener) shed() {
+	strangers := 0
+	for w := range l.wires {
+		if w.pinned.Load() {
+			continue
+		}
+		if strangers++; strangers >= maxStrangers {
+			delete(l.wires, w)
+			w.Conn.Close() // its reader notices and calls broke
+			return
+		}
+	}
 }
 
 // cut closes all connections; those of strangers only, and of callers still in
