@@ -37,7 +37,7 @@ func TestCodecBounds(t *testing.T) {
 			}
 		}
 	}
-	if _, err := codecFor(format.Lzo, nil); !errors.As(err, new(*TypeError)) {
+	if _, err := codecFor(format.LZO, nil); !errors.As(err, new(*TypeError)) {
 		t.Errorf("an unknown compression gives %v", err)
 	}
 }
