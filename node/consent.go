@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"kontor/flow"
 	"kontor/identity"
@@ -34,12 +36,20 @@ type join struct {
 	Spec   string `json:"spec"` // hex of the specification's hash
 	Nonce  string `json:"nonce"`
 	Key    string `json:"key"` // hex of the identity's public key
+	able
+}
+
+// able says what a party's software can take part in.
+type able struct {
+	Version string   `json:"version"`
+	Can     []string `json:"can"`
 }
 
 type roster struct {
 	Format  int     `json:"format"`
 	Spec    string  `json:"spec"`
 	Entries []entry `json:"entries"` // all parties, in the order of the job
+	able            // of the guest
 }
 
 type entry struct {
@@ -86,6 +96,7 @@ type consenting struct {
 	hash string
 	id   *identity.Identity
 	rand io.Reader
+	can  []string // the steps that this node can take part in
 	// pinned returns the key that this node has accepted for a peer, if any.
 	pinned func(peer string) (ed25519.PublicKey, bool)
 }
@@ -111,30 +122,36 @@ func (c *consenting) ownEntry() (entry, error) {
 }
 
 func (c *consenting) guest(ctx context.Context, own entry) (*Consent, error) {
-	r := roster{Format: consentFormat, Spec: c.hash}
+	r := roster{Format: consentFormat, Spec: c.hash, able: c.able()}
 	entries := map[string]entry{own.Party: own}
-	var differs error
+	var unfit error
 	for _, h := range c.s.Hosts() {
 		var j join
 		if err := c.s.Recv(ctx, h, "join", consentLimit, jsonMessage{&j}); err != nil {
 			return nil, err
 		}
-		if j.Spec != c.hash && differs == nil {
-			differs = c.specsDiffer(h, j.Spec)
+		if unfit == nil {
+			unfit = c.fits(h, j.Spec, j.able)
 		}
 		entries[h] = entry{h, j.Nonce, j.Key}
 	}
 	for _, p := range c.s.Parties() {
 		r.Entries = append(r.Entries, entries[p.Name])
 	}
-	// The roster goes out even where specifications differ, so that the hosts can say so too.
+	// The roster goes out even to parties that do not fit, so that they can say so
+	// themselves; they do instead of consenting, and are given the time to.
 	for _, h := range c.s.Hosts() {
 		if err := c.s.Send(ctx, h, "roster", jsonMessage{r}); err != nil {
 			return nil, err
 		}
 	}
-	if differs != nil {
-		return nil, differs
+	if unfit != nil {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		for _, h := range c.s.Hosts() {
+			c.s.Recv(ctx, h, "consent", consentLimit, jsonMessage{&signature{}})
+		}
+		return nil, unfit
 	}
 	run, err := c.check(r, own)
 	if err != nil {
@@ -161,15 +178,15 @@ func (c *consenting) guest(ctx context.Context, own entry) (*Consent, error) {
 
 func (c *consenting) host(ctx context.Context, own entry) (*Consent, error) {
 	g := c.s.Guest()
-	if err := c.s.Send(ctx, g, "join", jsonMessage{join{consentFormat, c.hash, own.Nonce, own.Key}}); err != nil {
+	if err := c.s.Send(ctx, g, "join", jsonMessage{join{consentFormat, c.hash, own.Nonce, own.Key, c.able()}}); err != nil {
 		return nil, err
 	}
 	var r roster
 	if err := c.s.Recv(ctx, g, "roster", consentLimit, jsonMessage{&r}); err != nil {
 		return nil, err
 	}
-	if r.Spec != c.hash {
-		return nil, c.specsDiffer(g, r.Spec)
+	if err := c.fits(g, r.Spec, r.able); err != nil {
+		return nil, err
 	}
 	run, err := c.check(r, own)
 	if err != nil {
@@ -238,13 +255,34 @@ func (c *consenting) conclude(run session.ID, r roster, sigs []signature) (*Cons
 	return out, nil
 }
 
-func (c *consenting) specsDiffer(peer, theirs string) error {
-	if len(theirs) > 12 {
-		theirs = theirs[:12]
+func (c *consenting) able() able { return able{Version, c.can} }
+
+// fits returns why a peer cannot run this job with us: its software is of
+// another version, or its specification is another one.
+func (c *consenting) fits(peer, spec string, a able) error {
+	for _, need := range c.spec.Capabilities() {
+		who, version := "", ""
+		switch {
+		case !slices.Contains(a.Can, need):
+			who, version = peer, a.Version
+		case !slices.Contains(c.can, need):
+			who, version = c.s.Self().Name, Version
+		default:
+			continue
+		}
+		return &fault.Error{Kind: fault.Version, Party: peer, Step: "consent",
+			What: fmt.Sprintf("the job needs %s, which Kontor %s at %s cannot (%s runs Kontor %s, %s runs %s)", need, short(version), who, peer, short(a.Version), c.s.Self().Name, Version),
+			Cure: "upgrade Kontor at " + who + ", then run the job again"}
 	}
-	return &fault.Error{Kind: fault.Consent, Party: peer, Step: "consent",
-		What: fmt.Sprintf("it holds another specification of the job (%q there, %q at %s)", theirs, c.hash[:12], c.s.Self().Name),
-		Cure: "give all parties the same job file: name, parties, roles, steps and parameters must be equal"}
+	if spec != c.hash {
+		return &fault.Error{Kind: fault.Consent, Party: peer, Step: "consent",
+			What: fmt.Sprintf("it holds another specification of the job (%q there, %q at %s)", short(spec), short(c.hash), c.s.Self().Name),
+			Cure: "give all parties the same job file: name, parties, roles, steps and parameters must be equal"}
+	}
+	return nil
 }
+
+// short cuts a text of a peer for a message.
+func short(s string) string { return fmt.Sprintf("%.16s", s) }
 
 func hexOf32(b [32]byte) string { return hex.EncodeToString(b[:]) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"kontor/flow"
@@ -74,7 +75,7 @@ func (r *run) whole(parent context.Context) (*Outcome, error) {
 	if err := r.connect(parent); err != nil {
 		return nil, fault.At(err, r.self, "connect")
 	}
-	cons := &consenting{s: r.control, spec: r.j.Spec, id: r.n.o.Identity, rand: r.n.o.Rand, pinned: r.n.pinned}
+	cons := &consenting{s: r.control, spec: r.j.Spec, id: r.n.o.Identity, rand: r.n.o.Rand, pinned: r.n.pinned, can: r.n.o.Capabilities}
 	consent, err := cons.run(parent)
 	if err != nil {
 		return nil, fault.At(err, r.self, "consent")
@@ -97,44 +98,44 @@ func (r *run) whole(parent context.Context) (*Outcome, error) {
 // connect opens the control connections: the guest dials the hosts.
 func (r *run) connect(ctx context.Context) error {
 	spec := r.j.Spec
-	ctx, cancel := context.WithTimeoutCause(ctx, r.n.o.Wait, fault.New(fault.Peer,
-		fmt.Sprintf("not all peers were there within %v", r.n.o.Wait), "start the job at every party"))
-	defer cancel()
-	id := func(host string) session.ID { return session.ID{}.Derive("control\x00" + spec.Guest() + "\x00" + host) }
+	peers := []string{spec.Guest()}
 	if r.self == spec.Guest() {
-		for _, p := range spec.Parties {
-			if p.Role == session.Guest {
-				continue
-			}
-			addr := r.j.Addrs[p.Name]
-			if addr == "" {
-				return fault.New(fault.Usage, "no address is known for "+p.Name, fmt.Sprintf("accept its invitation or give --peer %s=HOST:PORT", p.Name))
-			}
-			c, err := r.n.t.Dial(ctx, p.Name, addr, id(p.Name), "control")
-			if err != nil {
-				return r.waited(ctx, err, p.Name)
-			}
-			r.conns[p.Name] = c
-		}
+		peers = slices.DeleteFunc(spec.PartyNames(), func(p string) bool { return p == r.self })
 	} else {
 		r.note("waiting for %s to connect at %s", spec.Guest(), r.n.Addr())
-		c, err := r.n.t.Accept(ctx, spec.Guest(), id(r.self))
+	}
+	for _, peer := range peers {
+		c, err := r.connectTo(ctx, peer)
 		if err != nil {
-			return r.waited(ctx, err, spec.Guest())
+			return fault.At(err, peer, "connect")
 		}
-		r.conns[spec.Guest()] = c
+		r.conns[peer] = c
 	}
 	var err error
 	r.control, err = r.open(session.ID{}, "consent", nil, r.conns)
 	return err
 }
 
-// waited names the peer that did not come where the wait ran out.
-func (r *run) waited(ctx context.Context, err error, peer string) error {
-	if cause := context.Cause(ctx); errors.Is(err, context.DeadlineExceeded) && cause != nil {
-		return fault.At(cause, peer, "connect")
+func (r *run) connectTo(ctx context.Context, peer string) (c *transport.Conn, err error) {
+	missing := fault.New(fault.Peer, fmt.Sprintf("it was not there within %v", r.n.o.Wait), "start the job at every party, with addresses that reach them")
+	ctx, stop := context.WithTimeoutCause(ctx, r.n.o.Wait, missing)
+	defer stop()
+	ctx, stop = r.n.awaiting(ctx, peer)
+	defer stop()
+	// One control connection joins two parties, under a name that both know beforehand.
+	if r.self == r.j.Spec.Guest() {
+		addr := r.j.Addrs[peer]
+		if addr == "" {
+			return nil, fault.New(fault.Usage, "no address is known for it", fmt.Sprintf("accept an invitation that has one or give --peer %s=HOST:PORT", peer))
+		}
+		c, err = r.n.t.Dial(ctx, peer, addr, session.ID{}.Derive("control\x00"+r.self+"\x00"+peer), "control")
+	} else {
+		c, err = r.n.t.Accept(ctx, peer, session.ID{}.Derive("control\x00"+peer+"\x00"+r.self))
 	}
-	return err
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause // why the wait ended, not that it did
+	}
+	return c, err
 }
 
 func (r *run) open(id session.ID, step string, progress func(done, total int64, unit string), conns map[string]*transport.Conn) (*session.Session, error) {

@@ -7,11 +7,14 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"kontor/flow"
 	"kontor/identity"
+	"kontor/internal/fault"
 	"kontor/transport"
 )
 
@@ -27,14 +30,18 @@ type Options struct {
 	Log      func(text string)
 
 	// For tests.
-	Transport func(*transport.Options)
-	Rand      io.Reader
+	Transport    func(*transport.Options)
+	Rand         io.Reader
+	Capabilities []string // what this node can take part in; nil is all that this version can
 }
 
 // Node is one institution's process.
 type Node struct {
 	o Options
 	t *transport.Node
+
+	mu     sync.Mutex
+	awaits map[string][]context.CancelCauseFunc // jobs that wait for a peer to connect
 }
 
 // New opens the listener. The node answers peers once [Node.Run] runs.
@@ -48,22 +55,63 @@ func New(o Options) (*Node, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
+	if o.Capabilities == nil {
+		o.Capabilities = flow.AllCapabilities()
+	}
+	n := &Node{o: o, awaits: map[string][]context.CancelCauseFunc{}}
 	t := transport.Options{
 		Identity:  o.Identity,
 		Peers:     o.Peers,
 		Listen:    o.Listen,
-		Version:   transport.VersionInfo{Software: Version, Capabilities: flow.AllCapabilities()},
-		OnRefused: func(err error) { o.Log("refused a connection: " + err.Error()) },
+		Version:   transport.VersionInfo{Software: Version, Capabilities: o.Capabilities},
+		Silence:   silence,
+		OnRefused: n.refused,
 		OnWaiting: func(peer string, err error) { o.Log("waiting for " + peer + ": " + err.Error()) },
 	}
 	if o.Transport != nil {
 		o.Transport(&t)
 	}
-	tn, err := transport.Listen(t)
-	if err != nil {
+	var err error
+	if n.t, err = transport.Listen(t); err != nil {
 		return nil, err
 	}
-	return &Node{o: o, t: tn}, nil
+	return n, nil
+}
+
+// silence is how long a peer may be silent. A live one is heard every second; a
+// party must have stopped within 10 s of losing another.
+const silence = 6 * time.Second
+
+// refused hears of every caller that was turned down. Where it has proved to be
+// a peer, a job that waits for it need not wait on: it ends with the reason. A
+// caller that is nobody we know has no such power.
+func (n *Node) refused(err error) {
+	n.o.Log("refused a connection: " + err.Error())
+	var f *fault.Error
+	proved := errors.Is(err, identity.ErrExpired) || errors.Is(err, identity.ErrNotYet) || fault.KindOf(err) == fault.Version
+	if !proved || !errors.As(err, &f) {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, cancel := range n.awaits[f.Party] {
+		cancel(err)
+	}
+}
+
+// awaiting returns a context that ends when peer is refused.
+func (n *Node) awaiting(ctx context.Context, peer string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.awaits[peer] = append(n.awaits[peer], cancel)
+	i := len(n.awaits[peer]) - 1
+	return ctx, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.awaits[peer][i] = func(error) {}
+		cancel(nil)
+	}
 }
 
 // Addr returns the address that the node listens on.
