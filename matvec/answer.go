@@ -21,30 +21,23 @@ func (h *Holder) Answer(ctx context.Context, q *Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	kern := loadKernels()
-	mod := [2]ring.Modulus{kern.ntt[0].Modulus, kern.ntt[1].Modulus}
-	lanes := 2 * q.words
-	sums, err := histogram(ctx, h.x, lanes, q.rows, &mod)
+	w, err := newAnswering(ctx, h, q)
 	if err != nil {
 		return nil, err
 	}
-	mask := newMaskLanes(q.mask, lanes)
 	bins := h.x.total()
 	a := &Answer{p: h.p, bins: bins, vectors: q.vectors, c: make([]uint64, bins*q.words)}
 	err = parallel.Workers(ctx, bins, func() func(int) error {
-		rho, dots := make([]int8, degree), make([]uint64, lanes)
+		rho, c := make([]int8, degree), make([]uint64, w.lanes)
 		return func(r int) error {
-			unpackTernary(rho, h.rho[r*degree/4:][:degree/4])
-			mask.dot(dots, rho, &mod)
+			w.exact(c, rho, r)
 			flood := src.Stream(domainFlood, uint64(r))
 			for t := range q.words {
-				c := [2]uint64{}
 				hi, lo := h.p.flood(flood)
-				for j, m := range mod {
-					v := m.Add(sums[r*lanes+2*t+j], dots[2*t+j])
-					c[j] = m.Add(v, h.p.floodResidue(m, hi, lo))
+				for j, m := range w.mod {
+					c[2*t+j] = m.Add(c[2*t+j], h.p.floodResidue(m, hi, lo))
 				}
-				a.c[r*q.words+t] = kern.pair.Fraction(c[0], c[1], 64)
+				a.c[r*q.words+t] = w.kern.pair.Fraction(c[2*t], c[2*t+1], 64)
 			}
 			return nil
 		}
@@ -53,6 +46,37 @@ func (h *Holder) Answer(ctx context.Context, q *Query) (*Answer, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// answering is what the rows of an answer have in common.
+type answering struct {
+	h     *Holder
+	kern  *kernels
+	mod   [2]ring.Modulus
+	lanes int
+	sums  []uint64 // Σ M[r,i]·b_i, [bin][word][prime]
+	mask  *maskLanes
+}
+
+func newAnswering(ctx context.Context, h *Holder, q *Query) (*answering, error) {
+	kern := loadKernels()
+	w := &answering{h: h, kern: kern, mod: [2]ring.Modulus{kern.ntt[0].Modulus, kern.ntt[1].Modulus}, lanes: 2 * q.words}
+	var err error
+	if w.sums, err = histogram(ctx, h.x, w.lanes, q.rows, &w.mod); err != nil {
+		return nil, err
+	}
+	w.mask = newMaskLanes(q.mask, w.lanes)
+	return w, nil
+}
+
+// exact computes the lanes of row r of M before the flood: Σ M[r,i]·b_i plus the
+// inner product of ρ_r and b″.
+func (w *answering) exact(c []uint64, rho []int8, r int) {
+	unpackTernary(rho, w.h.rho[r*degree/4:][:degree/4])
+	w.mask.dot(c, rho, &w.mod)
+	for l, v := range w.sums[r*w.lanes:][:w.lanes] {
+		c[l] = w.mod[l&1].Add(c[l], v)
+	}
 }
 
 // charge takes ring words off the budget and returns fresh randomness.

@@ -21,10 +21,11 @@
 //	holder:   answer, err := h.Answer(ctx, query); send answer
 //	querier:  sums, err := key.Open(ctx, hint, answer); key.Erase()
 //
-// The seed is public; both sides take it from the session that they share, and it
-// must never be used for a second hint. Nothing here does I/O or logs; randomness
+// The seed is public. Both sides take it from randomness of their session that no
+// party could choose; several holders may make their hints under the same one,
+// and one query then serves them all. Nothing here does I/O or logs; randomness
 // comes from the reader that the caller gives, which has to be crypto/rand.Reader
-// outside of tests.
+// outside of tests: a reader that repeats itself gives secrets away.
 //
 // # Constant time
 //
