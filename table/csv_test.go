@@ -130,6 +130,8 @@ func TestReadErrors(t *testing.T) {
 		{"latin-1 header", "g.csv", "M\xfcller\na\n", Options{}, ErrEncoding, "g.csv line 1: the header is not UTF-8"},
 		{"utf-16", "g.csv", "\xff\xfea\x00", Options{}, ErrEncoding, "UTF-16"},
 		{"excel", "g.csv", "PK\x03\x04xx", Options{}, ErrFormat, "Excel"},
+		{"excel by its name", "g.xlsx", "PK\x03\x04xx", Options{}, ErrFormat, "g.xlsx: it is an Excel workbook"},
+		{"encrypted", "g.parquet", "PARExxxxxxxxPARE", Options{}, ErrFormat, "encrypted"},
 		{"zeros", "g.csv", "a\n\x00\n", Options{}, ErrFormat, "zero bytes"},
 		{"extension", "g.json", "{}", Options{}, ErrFormat, ".parquet"},
 		{"quote", "g.csv", "a\nx\n\"y\n", Options{}, ErrQuote, "g.csv line 3: the quote that opens here is never closed"},

@@ -2,11 +2,11 @@ package table
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 )
 
@@ -20,10 +20,17 @@ func TestStreamingIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	fmt.Fprintln(w, "id,a,b,c,group")
-	for i := range rows {
-		fmt.Fprintf(w, "customer-%07d,%d.25,%d,-0.%06d,segment %d\n", i, i%977, i, i%1_000_000, i%13)
+	row := []byte("id,a,b,c,group\n")
+	for i := range int64(rows) {
+		w.Write(row)
+		row = strconv.AppendInt(append(row[:0], "customer-"...), 10_000_000+i, 10)
+		row = strconv.AppendInt(append(row, ','), i%977, 10)
+		row = strconv.AppendInt(append(row, ".25,"...), i, 10)
+		row = strconv.AppendInt(append(row, ",-0."...), 100_000+i%900_000, 10)
+		row = strconv.AppendInt(append(row, ",segment "...), i%13, 10)
+		row = append(row, '\n')
 	}
+	w.Write(row)
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}

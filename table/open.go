@@ -52,7 +52,7 @@ func open(ctx context.Context, path string, o Options, promote bool) (r Reader, 
 		return nil, &FileError{File: path, Err: ErrEmpty, Cure: "export it again"}
 	case bytes.HasPrefix(head, []byte("PAR1")):
 		return openParquet(f, path, o)
-	case strings.HasSuffix(name, ".parquet"):
+	case strings.HasSuffix(name, ".parquet") && !bytes.HasPrefix(head, []byte("PARE")):
 		return nil, &FileError{File: path, Err: ErrCorrupt, What: "it does not begin as a Parquet file does", Cure: "export it again, or give it the name of what it is"}
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		name = strings.TrimSuffix(name, ".gz")
@@ -60,11 +60,11 @@ func open(ctx context.Context, path string, o Options, promote bool) (r Reader, 
 			return nil, err
 		}
 	}
-	if ext := filepath.Ext(name); ext != ".csv" && ext != ".tsv" && ext != ".txt" {
-		return nil, &FileError{File: path, Err: ErrFormat, What: "the name does not end in .csv, .tsv, .txt (or one of them and .gz) or .parquet", Cure: "export the data in one of these formats and name it so"}
-	}
 	if err := checkText(path, head); err != nil {
 		return nil, err
+	}
+	if ext := filepath.Ext(name); ext != ".csv" && ext != ".tsv" && ext != ".txt" {
+		return nil, &FileError{File: path, Err: ErrFormat, What: "the name does not end in .csv, .tsv, .txt (or one of them and .gz) or .parquet", Cure: "export the data in one of these formats and name it so"}
 	}
 	if bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
 		head = head[3:]

@@ -194,7 +194,7 @@ func TestParquetErrors(t *testing.T) {
 // decompressor's buffer has to grow.
 func TestParquetEncodings(t *testing.T) {
 	t.Parallel()
-	const rows = 5000
+	const rows = 2000
 	rng := rand.New(rand.NewPCG(5, 5))
 	var text []string
 	var ints []int64
@@ -234,7 +234,7 @@ func TestParquetEncodings(t *testing.T) {
 					"f": parquet.Optional(parquet.Encoded(parquet.Leaf(parquet.DoubleType), enc.f)),
 					"i": parquet.Optional(parquet.Encoded(parquet.Int(64), enc.i)),
 					"s": parquet.Optional(parquet.Encoded(parquet.String(), enc.s)),
-				}), parquet.Compression(codec), parquet.DataPageVersion(version), parquet.PageBufferSize(20000))
+				}), parquet.Compression(codec), parquet.DataPageVersion(version), parquet.PageBufferSize(8000))
 				e := &parquetEncoder{w: w, values: make([]parquet.Value, 100)}
 				if err := errors.Join(e.write(want), e.endGroup(), e.write(want), e.finish(), f.Close()); err != nil {
 					t.Fatalf("%s: %v", name, err)
