@@ -34,7 +34,7 @@ func LoadInput(ctx context.Context, p Party, path string) (*Input, error) {
 		if f := new(fault.Error); errors.As(err, &f) || errors.Is(err, context.Canceled) {
 			return nil, err
 		}
-		return nil, fault.Wrap(fault.Data, err, "", "correct the file or the job's settings for it, then run again")
+		return nil, fault.Wrap(fault.Data, err, "", "") // package table's errors name file and cure
 	}
 	return in, nil
 }
@@ -79,24 +79,24 @@ func loadInput(ctx context.Context, p Party, path string) (*Input, error) {
 
 func (in *Input) fill(p Party, t *table.Table, id, label string, features []string) (err error) {
 	if in.IDs, err = table.IDs(t, id); err != nil {
-		return fmt.Errorf("%s: %w", in.File, err)
+		return err
 	}
 	for _, f := range features {
 		c, _ := t.Column(f)
 		v, err := c.Floats()
 		if err != nil {
-			return fmt.Errorf("%s: %w", in.File, err)
+			return err
 		}
 		for i := range v {
 			if math.IsInf(v[i], 0) {
-				return fault.New(fault.Data, fmt.Sprintf("%s data row %d, column %s is infinite", in.File, i+1, f), "correct the cell or list its text under missing:")
+				return fault.New(fault.Data, fmt.Sprintf("%s line %d, column %s is infinite", in.File, t.Line(i), f), "correct the cell or list its text under missing:")
 			}
 		}
 		in.Columns = append(in.Columns, boost.Column{Name: f, Values: v})
 	}
 	if label != "" {
 		c, _ := t.Column(label)
-		if in.Label, err = binaryLabel(c, p.Positive, in.File); err != nil {
+		if in.Label, err = binaryLabel(t, c, p.Positive, in.File); err != nil {
 			return err
 		}
 	}
@@ -178,18 +178,19 @@ func (in *Input) pickFeatures(p Party, schema table.Schema, id, label string) ([
 }
 
 // binaryLabel maps the label column to 0 and 1.
-func binaryLabel(c *table.Column, positive, file string) ([]float64, error) {
+func binaryLabel(t *table.Table, c *table.Column, positive, file string) ([]float64, error) {
 	distinct := map[string]int{}
-	var missing []int
+	tokens := table.DefaultMissing()
+	var missing []int // lines
 	for i := range c.Len() {
-		if c.Missing(i) {
-			missing = append(missing, i+1)
+		if c.Missing(i) || slices.Contains(tokens, strings.TrimSpace(c.Text(i))) {
+			missing = append(missing, t.Line(i))
 		} else if len(distinct) <= 32 {
 			distinct[labelText(c, i)]++
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s is missing in %d rows (data row %d is the first)", file, c.Name(), len(missing), missing[0]), "remove these rows or fill in their label")
+		return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s is missing in %d rows (line %d is the first)", file, c.Name(), len(missing), missing[0]), "remove these rows or fill in their label")
 	}
 	var values []string
 	for v := range distinct {

@@ -108,30 +108,44 @@ func (s Simulation) jobs(ctx context.Context, nodes map[string]*Node, addrs map[
 			s.Observe(e)
 		}
 	}
+	ctx, cancel := context.WithCancel(ctx) // a party that fails before it is connected ends the others' wait
+	defer cancel()
 	outs, errs := make([]*Outcome, len(s.Spec.Parties)), make([]error, len(s.Spec.Parties))
 	for i, p := range s.Spec.Parties {
 		j := Job{Spec: s.Spec, Data: s.Data[p.Name], Addrs: addrs, Observe: observe}
 		if s.Out != "" {
 			j.Out = filepath.Join(s.Out, p.Name)
 		}
-		wg.Go(func() { outs[i], errs[i] = nodes[p.Name].Job(ctx, j) })
+		wg.Go(func() {
+			if outs[i], errs[i] = nodes[p.Name].Job(ctx, j); errs[i] != nil {
+				cancel()
+			}
+		})
 	}
 	wg.Wait()
 	return outs, rootCause(errs)
 }
 
 // rootCause picks among the parties' errors the one that the others followed
-// from: a fault of a party's own before the news of a peer that stopped.
+// from: a fault of a party's own before the news of a peer that stopped, and
+// that before a party that was merely stopped.
 func rootCause(errs []error) error {
-	var first error
+	rank := func(err error) int {
+		switch fault.KindOf(err) {
+		case fault.Cancelled:
+			return 1
+		case fault.Peer:
+			return 2
+		}
+		return 3
+	}
+	var worst error
 	for _, err := range errs {
-		switch {
-		case err == nil:
-		case first == nil, fault.KindOf(first) == fault.Peer && fault.KindOf(err) != fault.Peer:
-			first = err
+		if err != nil && (worst == nil || rank(err) > rank(worst)) {
+			worst = err
 		}
 	}
-	return first
+	return worst
 }
 
 func (s Simulation) compare(ctx context.Context, sum *Summary) error {

@@ -350,7 +350,7 @@ func (c *Conn) take(p *peerv1.Packet) next {
 		close(c.opened)
 		return more
 	case *peerv1.Packet_Abort:
-		c.in.fail(aborted(c.in.peer, b.Abort.GetKind(), b.Abort.GetText()), true)
+		c.in.fail(aborted(c.in.peer, b.Abort.GetText()), true)
 		c.letGo(nil)
 		return stop
 	case *peerv1.Packet_Close:

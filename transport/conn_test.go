@@ -157,9 +157,9 @@ func TestLimit(t *testing.T) {
 		<-b.Done()
 		b.Abort(err)
 		<-a.Done()
-		wantFault(t, a.Err(), fault.Protocol, "telecom", "does not allow")
+		wantFault(t, a.Err(), fault.Peer, "telecom", "does not allow")
 		if err := <-sent; err != nil {
-			wantFault(t, err, fault.Protocol, "telecom", "")
+			wantFault(t, err, fault.Peer, "telecom", "")
 		}
 	})
 }
@@ -175,12 +175,12 @@ func TestAbort(t *testing.T) {
 		a.Abort(cause)
 		<-b.Done()
 		_, err := b.Recv(ctx, 100)
-		wantFault(t, err, fault.Data, "bank", "its input does not fit the job in step align")
-		wantFault(t, b.Err(), fault.Data, "bank", "")
+		wantFault(t, err, fault.Peer, "bank", "its input does not fit the job in step align")
+		wantFault(t, b.Err(), fault.Peer, "bank", "")
 		if strings.Contains(err.Error(), "Smith") {
 			t.Error("data of the aborting side was told")
 		}
-		wantFault(t, b.Send(ctx, []byte("x")), fault.Data, "bank", "")
+		wantFault(t, b.Send(ctx, []byte("x")), fault.Peer, "bank", "")
 		// At the side that aborted, everything ends with the cause.
 		wantFault(t, a.Send(ctx, []byte("x")), fault.Data, "telecom", "Smith")
 		_, err = a.Recv(ctx, 100)

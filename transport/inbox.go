@@ -329,13 +329,10 @@ func interrupted(ctx context.Context, peer string) error {
 }
 
 // aborted is the error of a session that the peer ended with an error of its
-// own. The text is the peer's: it is cut and cleaned before anybody sees it.
-func aborted(peer, kind, text string) error {
-	k := fault.ParseKind(kind)
-	if k == fault.Cancelled || k == fault.Internal || k == fault.Usage {
-		k = fault.Peer // stopped or defective there, not here
-	}
-	return &fault.Error{Kind: k, Party: peer, What: "it ended the session: " + clean(text, 200), Cure: "look at its log for the reason, then run the job again"}
+// own. Whatever kind that was there, here it is a peer that stopped. The text is
+// the peer's: it is cut and cleaned before anybody sees it.
+func aborted(peer, text string) error {
+	return &fault.Error{Kind: fault.Peer, Party: peer, What: "it ended the session: " + clean(text, 200), Cure: "look at its log for the reason, then run the job again"}
 }
 
 // clean makes a text from a peer fit for a log line and a terminal.

@@ -87,8 +87,8 @@ func (c *MemConn) Close() error {
 func (c *MemConn) Abort(err error) {
 	c.in.fail(asFault(err, c.in.peer), true)
 	c.end.Do(func() {
-		kind, text := fault.Public(err)
-		c.out.fail(aborted(c.out.peer, kind, text), true)
+		_, text := fault.Public(err)
+		c.out.fail(aborted(c.out.peer, text), true)
 	})
 }
 

@@ -54,7 +54,11 @@ func TestPeerKilledWhileQueueIsFull(t *testing.T) {
 	for _, sender := range []string{"bank", "telecom"} {
 		t.Run(sender+" sends", func(t *testing.T) {
 			t.Parallel()
-			bank, telecom := twoNodes(t, nil)
+			// Without heartbeats, of which one that cannot be sent tells it too.
+			bank, telecom := twoNodes(t, func(a, b *Options) {
+				a.Silence, b.Silence = time.Hour, time.Hour
+				a.Heartbeat, b.Heartbeat = time.Hour/4, time.Hour/4
+			})
 			p := newProxy(t, telecom.Addr()).start()
 			a, b := connect(t, bank, telecom, p.addr(), 1)
 			if sender == "telecom" {
@@ -241,6 +245,27 @@ func TestCloseLingersWhileQueueIsFull(t *testing.T) {
 			b.Close()
 			<-over
 		})
+	}
+}
+
+// One orderly end is enough to end the stream; the other owner takes its time.
+func TestCloseEndsTheStream(t *testing.T) {
+	t.Parallel()
+	for _, closer := range []string{"bank", "telecom"} {
+		bank, telecom := twoNodes(t, nil)
+		a, b := connect(t, bank, telecom, telecom.Addr(), 1)
+		if closer == "bank" {
+			a.Close()
+		} else {
+			b.Close()
+		}
+		for _, c := range []*Conn{a, b} {
+			select {
+			case <-c.gone:
+			case <-deadline(t).Done():
+				t.Fatalf("%s closed, the stream of %s goes on", closer, c.node.opt.Identity.Name())
+			}
+		}
 	}
 }
 

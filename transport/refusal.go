@@ -58,7 +58,7 @@ func (n *Node) ended(peer string, err error) ending {
 		case *peerv1.Refusal:
 			return n.turnedDown(peer, d)
 		case *peerv1.Abort:
-			return ending{err: aborted(peer, d.Kind, d.Text)}
+			return ending{err: aborted(peer, d.Text)}
 		}
 	}
 	switch s.Code() {

@@ -39,7 +39,7 @@ func TestEarlySessions(t *testing.T) {
 	}
 	d.Close()
 	_, err = telecom.Accept(ctx, "bank", sessionID(1))
-	wantFault(t, err, fault.Data, "bank", "does not fit the job in step align")
+	wantFault(t, err, fault.Peer, "bank", "does not fit the job in step align")
 	// A session is accepted once, also by two at the same time.
 	_, err = telecom.Accept(ctx, "bank", sessionID(0))
 	wantFault(t, err, fault.Internal, "bank", "accepted twice")

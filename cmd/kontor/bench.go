@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -9,6 +10,7 @@ import (
 
 	"kontor/bench"
 	"kontor/flow"
+	"kontor/internal/fault"
 )
 
 func (a *app) benchCmd() *cobra.Command {
@@ -27,6 +29,9 @@ func (a *app) benchMatvecCmd() *cobra.Command {
 				p.event(flow.Event{Kind: flow.EventProgress, Step: stage, Done: int64(done), Total: int64(total)})
 			})
 			p.end()
+			if errors.Is(err, bench.ErrConfig) {
+				return fault.Wrap(fault.Usage, err, "", "choose other sizes")
+			}
 			if err != nil {
 				return err
 			}

@@ -40,8 +40,9 @@ func run(args []string, in io.Reader, out, errw io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil && fault.KindOf(err) == fault.Internal {
-		err = fault.Wrap(fault.Cancelled, err, "stopped", "run the job again")
+	if f := new(fault.Error); !errors.As(err, &f) {
+		// Commands return faults; what is none, cobra has found in the words.
+		err = fault.Wrap(fault.Usage, err, "", "see kontor --help")
 	}
 	a.fail(err)
 	return fault.KindOf(err).ExitCode()
@@ -66,13 +67,14 @@ Start with:  kontor demo
 	})
 	root.AddCommand(a.simCmd(), a.runCmd(), a.demoCmd(), a.initCmd(), a.peerCmd(), a.benchCmd(), a.jobCmd(), a.versionCmd())
 	for _, c := range root.Commands() {
-		usageErrors(c)
+		asFaults(c)
 	}
 	return root
 }
 
-// usageErrors makes wrong arguments faults of kind usage.
-func usageErrors(c *cobra.Command) {
+// asFaults makes every error of a command a fault: wrong arguments are of kind
+// usage, anything else that has no kind is a defect.
+func asFaults(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -81,32 +83,24 @@ func usageErrors(c *cobra.Command) {
 			return nil
 		}
 	}
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error { return fault.At(run(cmd, args), "", "") }
+	}
 	for _, sub := range c.Commands() {
-		usageErrors(sub)
+		asFaults(sub)
 	}
 }
 
 // fail prints an error: one line of text, or a JSON object on standard output.
 func (a *app) fail(err error) {
-	f := &fault.Error{Kind: fault.KindOf(err), Err: err}
-	if !errors.As(err, &f) && f.Kind == fault.Internal {
-		// What cobra itself refuses (an unknown command) is a matter of usage.
-		f.Kind, f.Cure = fault.Usage, "see kontor --help"
-	}
-	if a.json {
-		what := f.What
-		if f.Err != nil {
-			what = fault.New(f.Kind, what, "").Error()
-			if what != "" {
-				what += ": "
-			}
-			what += f.Err.Error()
-		}
-		a.printJSON(map[string]any{"error": map[string]any{"kind": f.Kind.String(), "exit_code": f.Kind.ExitCode(),
-			"party": f.Party, "step": f.Step, "what": what, "cure": f.Cure}})
+	var f *fault.Error
+	if !a.json || !errors.As(err, &f) {
+		fmt.Fprintln(a.err, "kontor: "+err.Error())
 		return
 	}
-	fmt.Fprintln(a.err, "kontor: "+f.Error())
+	what := fault.Wrap(f.Kind, f.Err, f.What, "").Error()
+	a.printJSON(map[string]any{"error": map[string]any{"kind": f.Kind.String(), "exit_code": f.Kind.ExitCode(),
+		"party": f.Party, "step": f.Step, "what": what, "cure": f.Cure}})
 }
 
 func (a *app) printJSON(v any) error {

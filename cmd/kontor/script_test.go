@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -18,6 +19,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// What these tests wait for is mostly other processes' silence, not this
+	// machine's cores.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"kontor": main})
 }
 
@@ -162,7 +168,7 @@ func portInUse(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer l.Close()
 	exitCode(ts, false, append(args, l.Addr().String()))
-	oneLine(ts, false, []string{"party bank", l.Addr().String(), "--listen"})
+	oneLine(ts, false, []string{"party bank", l.Addr().String(), "choose another address"})
 }
 
 // fingerprint puts the fingerprint of an invitation into $FINGERPRINT, as a

@@ -65,16 +65,6 @@ func KindOfExit(code int) Kind {
 	return Internal
 }
 
-// ParseKind returns the kind that a peer named; anything unknown is [Peer].
-func ParseKind(s string) Kind {
-	for k := range kinds {
-		if kinds[k].name == s {
-			return Kind(k)
-		}
-	}
-	return Peer
-}
-
 // Error is a fault. Its text is one line: "party bank, step align: what; cure".
 type Error struct {
 	Kind  Kind
