@@ -267,4 +267,3 @@ func peakRSS() int64 {
 	}
 	return 0
 }
-
