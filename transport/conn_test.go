@@ -66,7 +66,7 @@ func wantFault(t *testing.T, err error, kind fault.Kind, party, says string) {
 	t.Helper()
 	var f *fault.Error
 	if !errors.As(err, &f) || f.Kind != kind || f.Party != party || !strings.Contains(err.Error(), says) {
-		t.Errorf("got %v, want a fault of kind %s that names %s and says %q", err, kind, party, says)
+		t.Errorf("got %v (%s), want a fault of kind %s that names %s and says %q", err, fault.KindOf(err), kind, party, says)
 	}
 }
 

@@ -149,6 +149,30 @@ func (s *fakeStream) Recv() (*peerv1.Packet, error) {
 	return p, nil
 }
 
+func TestNothingAfterClose(t *testing.T) {
+	t.Parallel()
+	id := newIdentity(t, "bank")
+	n, err := Listen(Options{Identity: id, Peers: know(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	ctx, cancel := context.WithCancel(deadline(t))
+	c := n.newConn("telecom", newWire(near, nil), &fakeStream{ctx, []*peerv1.Packet{
+		{Body: &peerv1.Packet_Opened{Opened: &peerv1.Opened{}}}, {Body: &peerv1.Packet_Close{Close: &peerv1.Close{}}},
+		{Body: &peerv1.Packet_Chunk{Chunk: &peerv1.Chunk{Last: true}}},
+	}})
+	c.cancel = cancel
+	n.wg.Add(2)
+	go c.write(nil)
+	c.read()
+	wantFault(t, c.Err(), fault.Protocol, "telecom", "after it had closed")
+	c.Close()
+}
+
 // FuzzPackets feeds a session with packets of any content, at either end.
 func FuzzPackets(f *testing.F) {
 	encode := func(ps ...*peerv1.Packet) []byte {
