@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,26 +32,48 @@ type institution struct {
 	code   int
 }
 
-// binary returns this test binary under the name by which TestMain knows that
-// it is to be kontor.
-func binary(t *testing.T) string {
+// victim is kontor that sends itself a signal when its job comes to a certain
+// point: $VICTIM is SIGNAL:EVENT:STEP.
+func victim() {
+	var sig int
+	how := strings.Split(os.Getenv("VICTIM"), ":")
+	if _, err := fmt.Sscan(how[0], &sig); err != nil {
+		panic(err)
+	}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, tap: func(e flow.Event) {
+		if e.Kind == how[1] && e.Step == how[2] && (e.Kind != flow.EventProgress || e.Done > 1) {
+			syscall.Kill(os.Getpid(), syscall.Signal(sig))
+			select {} // stopped and gone on: not meant to be
+		}
+	}}
+	os.Exit(a.run(os.Args[1:]))
+}
+
+// binary returns this test binary under a name by which TestMain knows what it
+// is to be.
+func binary(t *testing.T, name string) string {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "kontor")
+	link := filepath.Join(t.TempDir(), name)
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
 	return link
 }
 
-func startInstitution(t *testing.T, exe, name string, args ...string) *institution {
+func startInstitution(t *testing.T, name string, doom doom, args ...string) *institution {
 	t.Helper()
+	exe := binary(t, "kontor")
+	if doom.party == name {
+		exe = binary(t, "kontor-victim")
+	}
 	p := &institution{name: name, events: make(chan flow.Event, 1<<16), ended: make(chan struct{})}
 	p.cmd = exec.Command(exe, append([]string{"run"}, args...)...)
 	p.cmd.Stderr = &p.stderr
+	p.cmd.Env = append(os.Environ(), fmt.Sprintf("VICTIM=%d:%s:%s", doom.sig, doom.event, doom.step))
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -99,10 +122,17 @@ func (p *institution) until(t *testing.T, fits func(flow.Event) bool) flow.Event
 	return flow.Event{}
 }
 
-// pair starts the sample job at both institutions.
-func startPair(t *testing.T, dir, job string) (bank, telecom *institution) {
+// doom says which party gets which signal, and when.
+type doom struct {
+	party       string
+	sig         syscall.Signal
+	event, step string
+}
+
+// startPair starts the sample job at both institutions.
+func startPair(t *testing.T, dir, job string, d doom) (bank, telecom *institution) {
 	t.Helper()
-	exe := binary(t)
+	exe := binary(t, "kontor")
 	kontor := func(args ...string) string {
 		t.Helper()
 		out, err := exec.Command(exe, args...).Output()
@@ -131,53 +161,48 @@ func startPair(t *testing.T, dir, job string) (bank, telecom *institution) {
 		return append([]string{jobFile, "--party", name + "=" + filepath.Join(dir, file), "--home", homes[name],
 			"--out", filepath.Join(dir, name+"-out"), "--events"}, more...)
 	}
-	telecom = startInstitution(t, exe, "telecom", args("telecom", "host.csv")...)
+	telecom = startInstitution(t, "telecom", d, args("telecom", "host.csv")...)
 	addr := telecom.until(t, func(e flow.Event) bool { return e.Kind == "listening" }).Text
-	bank = startInstitution(t, exe, "bank", args("bank", "guest.csv", "--peer", "telecom="+addr)...)
+	bank = startInstitution(t, "bank", d, args("bank", "guest.csv", "--peer", "telecom="+addr)...)
 	return bank, telecom
 }
 
 // lostWithin is how soon the other party must have stopped.
 const lostWithin = 10 * time.Second
 
-// TestPeerLostInAnyStep kills a party, or stops it so that it falls silent, in
-// every step; the other must end in time with one line that names it.
+// TestPeerLostInAnyStep kills a party, or stops it so that it falls silent, at
+// the beginning, in the middle and at the end of steps; the other must end in
+// time with one line that names it, and leave nothing.
 func TestPeerLostInAnyStep(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts two dozen processes")
+		t.Skip("starts four dozen processes")
 	}
-	long := strings.Replace(sampleJob, "trees: 5", "trees: 2000", 1)
-	for _, c := range []struct {
-		step string
-		job  string
-		rows int
-		at   func(flow.Event) bool
+	// The other party names the step that it is in itself, which may be the one
+	// before: the parties are never more than a step apart.
+	for _, at := range []struct {
+		event, step string
+		named       []string
 	}{
-		{"align", sampleJob, 4000, func(e flow.Event) bool { return e.Kind == flow.EventStart && e.Step == "align" }},
-		{"boost", long, 400, func(e flow.Event) bool {
-			return e.Kind == flow.EventProgress && e.Step == "boost" && e.Unit == "trees" && e.Done > 1
-		}},
+		{flow.EventStart, "align", []string{"load", "align"}},
+		{flow.EventProgress, "align", []string{"align"}},
+		{flow.EventStart, "boost", []string{"align", "boost"}},
+		{flow.EventProgress, "boost", []string{"boost"}},
+		{flow.EventStart, "evaluate", []string{"boost", "evaluate"}},
+		{flow.EventDone, "evaluate", []string{"evaluate", "finish", "consent"}}, // before all agree that all are done
 	} {
-		for _, victimName := range []string{"bank", "telecom"} {
+		for _, party := range []string{"bank", "telecom"} {
 			for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
-				t.Run(fmt.Sprintf("%s/%s/%v", c.step, victimName, sig), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s %s/%s/%v", at.event, at.step, party, sig), func(t *testing.T) {
 					t.Parallel()
 					dir := t.TempDir()
-					writeSample(dir, c.rows, func(err error) {
-						if err != nil {
-							t.Fatal(err)
-						}
-					})
-					bank, telecom := startPair(t, dir, c.job)
+					sample(t, dir)
+					bank, telecom := startPair(t, dir, sampleJob, doom{party, sig, at.event, at.step})
 					victim, other := telecom, bank
-					if victimName == "bank" {
+					if party == "bank" {
 						victim, other = bank, telecom
 					}
-					victim.until(t, c.at)
-					if err := victim.cmd.Process.Signal(sig); err != nil {
-						t.Fatal(err)
-					}
-					endsNaming(t, other, victim.name, c.step)
+					victim.until(t, func(e flow.Event) bool { return e.Kind == at.event && e.Step == at.step })
+					endsNaming(t, other, party, at.named)
 					leftNothing(t, dir, other.name)
 				})
 			}
@@ -185,8 +210,17 @@ func TestPeerLostInAnyStep(t *testing.T) {
 	}
 }
 
+func sample(t *testing.T, dir string) {
+	t.Helper()
+	writeSample(dir, 400, func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // endsNaming waits until p has ended because of a lost peer.
-func endsNaming(t *testing.T, p *institution, peer, step string) {
+func endsNaming(t *testing.T, p *institution, peer string, steps []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), lostWithin)
 	defer cancel()
@@ -199,8 +233,9 @@ func endsNaming(t *testing.T, p *institution, peer, step string) {
 	}
 	<-p.ended
 	text := strings.TrimSpace(p.stderr.String())
-	if p.code != fault.Peer.ExitCode() || strings.Count(text, "\n") != 0 || !strings.Contains(text, "party "+peer) || !strings.Contains(text, "step "+step) || !strings.Contains(text, "; ") {
-		t.Errorf("%s ended with code %d: %q; want code %d and one line with party %s, step %s and a cure", p.name, p.code, text, fault.Peer.ExitCode(), peer, step)
+	if p.code != fault.Peer.ExitCode() || strings.Count(text, "\n") != 0 || !strings.Contains(text, "party "+peer) || !strings.Contains(text, "; ") ||
+		!slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(text, "step "+s) }) {
+		t.Errorf("%s ended with code %d: %q; want code %d and one line with party %s, one of the steps %v and a cure", p.name, p.code, text, fault.Peer.ExitCode(), peer, steps)
 	}
 }
 
@@ -224,17 +259,13 @@ func leftNothing(t *testing.T, dir, party string) {
 func TestInterruptStopsBoth(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeSample(dir, 400, func(err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	bank, telecom := startPair(t, dir, strings.Replace(sampleJob, "trees: 5", "trees: 2000", 1))
+	sample(t, dir)
+	bank, telecom := startPair(t, dir, strings.Replace(sampleJob, "trees: 5", "trees: 2000", 1), doom{})
 	bank.until(t, func(e flow.Event) bool { return e.Unit == "trees" && e.Done > 1 })
 	if err := bank.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	endsNaming(t, telecom, "bank", "boost")
+	endsNaming(t, telecom, "bank", []string{"boost"})
 	if !strings.Contains(telecom.stderr.String(), "its user stopped the job") {
 		t.Errorf("telecom was not told why: %q", telecom.stderr.String())
 	}
@@ -252,12 +283,8 @@ func TestInterruptStopsBoth(t *testing.T) {
 func TestStarterGone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeSample(dir, 400, func(err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	_, telecom := startPair(t, dir, strings.Replace(sampleJob, "trees: 5", "trees: 2000", 1))
+	sample(t, dir)
+	_, telecom := startPair(t, dir, strings.Replace(sampleJob, "trees: 5", "trees: 2000", 1), doom{})
 	telecom.until(t, func(e flow.Event) bool { return e.Kind == flow.EventStart })
 	telecom.stdin.Close()
 	for range telecom.events {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kontor/flow"
 	"kontor/internal/fault"
 	"kontor/node"
 )
@@ -25,17 +26,21 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
+	tap      func(flow.Event) // sees every event of kontor run after it is shown; for tests
 }
 
 func run(args []string, in io.Reader, out, errw io.Writer) int {
+	return (&app{in: in, out: out, err: errw}).run(args)
+}
+
+func (a *app) run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: in, out: out, err: errw}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errw)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

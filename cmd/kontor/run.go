@@ -72,8 +72,14 @@ func (a *app) runJob(ctx context.Context, path string, o runFlags) error {
 	if o.listen == "" {
 		o.listen = h.Listen
 	}
-	ev, stop := a.events(&ctx, o.events)
+	show, stop := a.events(&ctx, o.events)
 	defer stop()
+	ev := func(e flow.Event) {
+		show(e)
+		if a.tap != nil {
+			a.tap(e)
+		}
+	}
 	n, err := node.New(node.Options{Identity: h.Identity, Peers: h.Peers, Listen: o.listen, Wait: o.wait,
 		Log: func(s string) { ev(flow.Event{Kind: flow.EventNote, Party: name, Text: s}) }})
 	if err != nil {

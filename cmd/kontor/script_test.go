@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"kontor": main})
+	testscript.Main(m, map[string]func(){"kontor": main, "kontor-victim": victim})
 }
 
 // The scripts under testdata are the command line's contract: what a user types
