@@ -239,7 +239,8 @@ func positiveValue(values []string, positive, column, file string) (func(string)
 		return func(v string) bool { x, err := strconv.ParseFloat(v, 64); return err == nil && x == top }, nil
 	}
 	for _, pair := range [][2]string{{"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"}} {
-		if strings.EqualFold(values[0], pair[0]) && strings.EqualFold(values[1], pair[1]) {
+		is := strings.EqualFold
+		if is(values[0], pair[0]) && is(values[1], pair[1]) || is(values[0], pair[1]) && is(values[1], pair[0]) {
 			return func(v string) bool { return strings.EqualFold(v, pair[1]) }, nil
 		}
 	}
