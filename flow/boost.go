@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"kontor/fed/boost"
 	"kontor/internal/fault"
@@ -57,9 +58,6 @@ func runBoost(ctx context.Context, e *env) error {
 			rows.Train[i] = i
 		}
 	}
-	if p.EarlyStopping > 0 && len(rows.Valid) == 0 {
-		return fault.New(fault.Spec, "early_stopping needs rows to validate on", "add valid: 0.1 to a split step before it")
-	}
 	if e.self.Role == session.Host {
 		m, err := boost.TrainHost(ctx, e.session, st.cols, rows, p, e.rand)
 		if err != nil {
@@ -73,6 +71,7 @@ func runBoost(ctx context.Context, e *env) error {
 	if err := twoClasses(st.label, rows); err != nil {
 		return err
 	}
+	e.note("training will send each host up to about %.0f MB, or twice that where two sums do not fit one word", queryMB(len(rows.Train), p))
 	m, hist, err := boost.TrainGuest(ctx, e.session, st.cols, st.label, rows, p, e.rand)
 	if err != nil {
 		return err
@@ -95,6 +94,13 @@ func (e *env) addModel(m any) {
 		enc.SetIndent("", " ")
 		return enc.Encode(m)
 	}})
+}
+
+// queryMB is what encrypted gradients of all levels of all trees come to: two
+// residues of 53 bits for each training row and ring coefficient.
+func queryMB(rows int, p boost.Params) float64 {
+	const ringDegree, wordBytes = 4096, 2 * 53 / 8.0
+	return wordBytes * float64(rows+ringDegree) * float64(p.Trees) * math.Exp2(float64(p.Depth-1)) / 1e6
 }
 
 // twoClasses refuses training rows of one class: there is nothing to learn.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"kontor/session"
@@ -32,9 +33,9 @@ func (d ParamDoc) check(x float64) string {
 	case math.IsNaN(x) || math.IsInf(x, 0):
 		return "not a number"
 	case x < d.Min:
-		return fmt.Sprintf("the least is %v", d.Min)
+		return "the least is " + Number(d.Min)
 	case x > d.Max:
-		return fmt.Sprintf("the most is %v", d.Max)
+		return "the most is " + Number(d.Max)
 	case d.Whole && x != math.Trunc(x):
 		return "it takes whole numbers"
 	}
@@ -46,8 +47,11 @@ func (d ParamDoc) cure() string {
 	if d.Whole {
 		kind = "a whole number"
 	}
-	return fmt.Sprintf("give %s from %v to %v (default %v)", kind, d.Min, d.Max, d.Default)
+	return fmt.Sprintf("give %s from %s to %s (default %s)", kind, Number(d.Min), Number(d.Max), Number(d.Default))
 }
+
+// Number writes x without an exponent.
+func Number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 // Component is one kind of step.
 type Component struct {
@@ -147,6 +151,11 @@ func (e *env) warn(format string, args ...any) {
 	w := fmt.Sprintf(format, args...)
 	e.result.Warnings = append(e.result.Warnings, w)
 	e.observe(Event{Kind: EventNote, Step: e.step.Name, Text: w})
+}
+
+// note tells the user something that need not be kept.
+func (e *env) note(format string, args ...any) {
+	e.observe(Event{Kind: EventNote, Step: e.step.Name, Text: fmt.Sprintf(format, args...)})
 }
 
 func (e *env) progress(done, total int64, unit string) {

@@ -31,15 +31,35 @@ type Input struct {
 func LoadInput(ctx context.Context, p Party, path string) (*Input, error) {
 	in, err := loadInput(ctx, p, path)
 	if err != nil {
-		if f := new(fault.Error); errors.As(err, &f) || errors.Is(err, context.Canceled) {
-			return nil, err
-		}
-		return nil, fault.Wrap(fault.Data, err, "", "") // package table's errors name file and cure
+		return nil, dataFault(err)
 	}
 	return in, nil
 }
 
-func loadInput(ctx context.Context, p Party, path string) (*Input, error) {
+// dataFault makes an error of package table, which names file and cure, a fault.
+func dataFault(err error) error {
+	if f := new(fault.Error); err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fault.Wrap(fault.Data, err, "", "")
+}
+
+// CheckInput finds what can be wrong with a party's file without reading it
+// whole: that it is there, has a header, and the columns that the job names.
+func CheckInput(ctx context.Context, p Party, path string) error {
+	_, err := planInput(ctx, p, path)
+	return dataFault(err)
+}
+
+// plan is what to read of a file.
+type plan struct {
+	in        *Input
+	options   table.Options
+	id, label string
+	features  []string
+}
+
+func planInput(ctx context.Context, p Party, path string) (*plan, error) {
 	if path == "" {
 		return nil, fault.New(fault.Usage, "no data file is named", fmt.Sprintf("add data: to the job or give --party %s=FILE", p.Name))
 	}
@@ -55,26 +75,33 @@ func loadInput(ctx context.Context, p Party, path string) (*Input, error) {
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
-	in := &Input{File: filepath.Base(path)}
-	id, label, err := keyColumns(p, schema, in.File)
+	pl := &plan{in: &Input{File: filepath.Base(path)}}
+	if pl.id, pl.label, err = keyColumns(p, schema, pl.in.File); err != nil {
+		return nil, err
+	}
+	if pl.features, err = pl.in.pickFeatures(p, schema, pl.id, pl.label); err != nil {
+		return nil, err
+	}
+	o.Types[pl.id] = table.String
+	o.Columns = append([]string{pl.id}, pl.features...)
+	if pl.label != "" {
+		o.Types[pl.label] = table.String
+		o.Columns = append(o.Columns, pl.label)
+	}
+	pl.options = o
+	return pl, nil
+}
+
+func loadInput(ctx context.Context, p Party, path string) (*Input, error) {
+	pl, err := planInput(ctx, p, path)
 	if err != nil {
 		return nil, err
 	}
-	features, err := in.pickFeatures(p, schema, id, label)
+	t, err := table.Read(ctx, path, pl.options)
 	if err != nil {
 		return nil, err
 	}
-	o.Types[id] = table.String
-	o.Columns = append([]string{id}, features...)
-	if label != "" {
-		o.Types[label] = table.String
-		o.Columns = append(o.Columns, label)
-	}
-	t, err := table.Read(ctx, path, o)
-	if err != nil {
-		return nil, err
-	}
-	return in, in.fill(p, t, id, label, features)
+	return pl.in, pl.in.fill(p, t, pl.id, pl.label, pl.features)
 }
 
 func (in *Input) fill(p Party, t *table.Table, id, label string, features []string) (err error) {

@@ -327,13 +327,19 @@ func (p *parser) checkWhole(s *Spec, root *yaml.Node) {
 	case len(s.Steps) == 0:
 		p.fail(root, "add steps:, see docs/jobs.md for the smallest job", "the job has no steps")
 	}
-	have := map[string]bool{}
+	have, valid := map[string]bool{}, false
 	for _, st := range s.Steps {
 		if names[st.Name] {
 			p.fail(root, "give one of them another name with as:", "two steps are named %q", st.Name)
 		}
 		names[st.Name] = true
 		comp := components[st.Kind]
+		if st.Kind == "split" {
+			valid = st.Params["valid"] > 0
+		}
+		if st.Kind == "boost" && st.Params["early_stopping"] > 0 && !valid {
+			p.fail(root, "add valid: 0.1 to a split step before it", "step %s stops early by the log-loss on valid rows, and there are none", st.Name)
+		}
 		for _, need := range comp.Needs {
 			if !have[need] {
 				p.fail(root, "put a step before it that makes it: "+strings.Join(makers(need), " or "), "step %s needs %s", st.Name, need)

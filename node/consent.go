@@ -80,13 +80,61 @@ func (m jsonMessage) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// Consent is the agreement of all parties to one run of a job.
+// Consent is the agreement of all parties to one run of a job, with what it
+// takes to verify it later: docs/formats/result.md says how.
 type Consent struct {
-	Run        session.ID        `json:"-"`
-	Spec       string            `json:"spec"`
-	Parties    []string          `json:"parties"`
-	Keys       map[string]string `json:"keys"`       // fingerprints by party
-	Signatures map[string]string `json:"signatures"` // over the run's identifier, hex
+	Run     session.ID `json:"-"`
+	Spec    string     `json:"spec"` // hex of the specification's hash
+	Parties []Signed   `json:"parties"`
+}
+
+// Signed is one party's part in a consent. Bytes are in hex.
+type Signed struct {
+	Party       string `json:"party"`
+	Role        string `json:"role"`
+	Nonce       string `json:"nonce"`
+	Key         string `json:"key"`
+	Fingerprint string `json:"fingerprint"`
+	Signature   string `json:"signature"` // over the run's identifier
+}
+
+// Verify returns an error unless run is the identifier that the parties' nonces
+// and keys give, and every party's signature over it holds.
+func (c *Consent) Verify(run session.ID) error {
+	id, err := runID(c.Spec, c.Parties)
+	if err != nil || id != run {
+		return fmt.Errorf("the run %x is not that of this consent", run[:8])
+	}
+	for _, p := range c.Parties {
+		key, _ := hex.DecodeString(p.Key) // runID has decoded it
+		sig, err := hex.DecodeString(p.Signature)
+		if err != nil || !identity.Verify(key, consentContext, run[:], sig) {
+			return &fault.Error{Kind: fault.Consent, Party: p.Party, Step: "consent", What: "its signature under the job is missing or wrong",
+				Cure: "check that the peer runs an unmodified Kontor, then run the job again"}
+		}
+	}
+	return nil
+}
+
+// runID hashes what the parties agree on: the specification, and name, role,
+// nonce and key of each.
+func runID(spec string, parties []Signed) (session.ID, error) {
+	h := sha256.New()
+	h.Write([]byte("kontor run v1\x00" + spec))
+	for _, p := range parties {
+		key, errK := hex.DecodeString(p.Key)
+		nonce, errN := hex.DecodeString(p.Nonce)
+		if errK != nil || errN != nil || len(key) != ed25519.PublicKeySize || len(nonce) != 32 {
+			return session.ID{}, fmt.Errorf("key or nonce of %s is malformed", p.Party)
+		}
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(p.Party)))
+		h.Write(n[:])
+		h.Write([]byte(p.Party + p.Role))
+		h.Write(nonce)
+		h.Write(key)
+	}
+	return session.ID(h.Sum(nil)), nil
 }
 
 // consenting is one party's side of the exchange.
@@ -209,27 +257,40 @@ func (c *consenting) check(r roster, own entry) (session.ID, error) {
 	if r.Format != consentFormat || len(r.Entries) != len(c.spec.Parties) {
 		return session.ID{}, c.s.Violation(g, "its roster does not fit the job")
 	}
-	h := sha256.New()
-	h.Write([]byte("kontor run v1\x00" + r.Spec))
 	for i, p := range c.s.Parties() {
 		e := r.Entries[i]
-		key, errK := hex.DecodeString(e.Key)
-		nonce, errN := hex.DecodeString(e.Nonce)
-		if e.Party != p.Name || errK != nil || errN != nil || len(key) != ed25519.PublicKeySize || len(nonce) != 32 || p.Name == own.Party && e != own {
+		if e.Party != p.Name || p.Name == own.Party && e != own {
 			return session.ID{}, c.s.Violation(g, "its roster does not fit the job")
 		}
-		if known, ok := c.pinned(p.Name); ok && !bytes.Equal(known, key) {
+		key, err := hex.DecodeString(e.Key)
+		if known, ok := c.pinned(p.Name); ok && err == nil && len(key) == len(known) && !bytes.Equal(known, key) {
 			return session.ID{}, &fault.Error{Kind: fault.Trust, Party: p.Name, Step: "consent", What: "it signs with another key than the one accepted for it",
 				Cure: "exchange invitations with " + p.Name + " again and compare the fingerprints"}
 		}
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(p.Name)))
-		h.Write(n[:])
-		h.Write([]byte(p.Name + p.Role))
-		h.Write(nonce)
-		h.Write(key)
 	}
-	return session.ID(h.Sum(nil)), nil
+	run, err := runID(r.Spec, c.signed(r, nil))
+	if err != nil {
+		return session.ID{}, c.s.Violation(g, "its roster does not fit the job: "+err.Error())
+	}
+	return run, nil
+}
+
+// signed joins a roster with the signatures given so far.
+func (c *consenting) signed(r roster, sigs []signature) []Signed {
+	out := make([]Signed, len(r.Entries))
+	for i, p := range c.s.Parties() {
+		e := r.Entries[i]
+		out[i] = Signed{Party: p.Name, Role: p.Role, Nonce: e.Nonce, Key: e.Key}
+		if key, err := hex.DecodeString(e.Key); err == nil {
+			out[i].Fingerprint = identity.Fingerprint(key)
+		}
+		for _, s := range sigs {
+			if s.Party == p.Name {
+				out[i].Signature = s.Signature
+			}
+		}
+	}
+	return out
 }
 
 func (c *consenting) sign(run session.ID) signature {
@@ -238,19 +299,9 @@ func (c *consenting) sign(run session.ID) signature {
 
 // conclude verifies that every party has signed the run.
 func (c *consenting) conclude(run session.ID, r roster, sigs []signature) (*Consent, error) {
-	out := &Consent{Run: run, Spec: c.hash, Keys: map[string]string{}, Signatures: map[string]string{}}
-	for _, s := range sigs {
-		out.Signatures[s.Party] = s.Signature
-	}
-	for _, e := range r.Entries {
-		key, _ := hex.DecodeString(e.Key) // check has decoded it
-		sig, err := hex.DecodeString(out.Signatures[e.Party])
-		if err != nil || !identity.Verify(key, consentContext, run[:], sig) {
-			return nil, &fault.Error{Kind: fault.Consent, Party: e.Party, Step: "consent", What: "its signature under the job is missing or wrong",
-				Cure: "check that the peer runs an unmodified Kontor, then run the job again"}
-		}
-		out.Parties = append(out.Parties, e.Party)
-		out.Keys[e.Party] = identity.Fingerprint(key)
+	out := &Consent{Run: run, Spec: c.hash, Parties: c.signed(r, sigs)}
+	if err := out.Verify(run); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

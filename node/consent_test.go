@@ -80,8 +80,32 @@ func TestConsent(t *testing.T) {
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatal(err)
 	}
-	if c[0].Run != c[1].Run || c[0].Run == (session.ID{}) || len(c[0].Signatures) != 2 || c[0].Keys["telecom"] != c[1].Keys["telecom"] {
+	if c[0].Run != c[1].Run || c[0].Run == (session.ID{}) || len(c[0].Parties) != 2 || c[0].Parties[1] != c[1].Parties[1] {
 		t.Errorf("%+v and %+v", c[0], c[1])
+	}
+	// What result.json keeps is enough to verify the consent, and nothing else passes.
+	b, err := json.Marshal(c[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept Consent
+	if err := json.Unmarshal(b, &kept); err != nil || kept.Verify(c[0].Run) != nil {
+		t.Errorf("%v, %v", err, kept.Verify(c[0].Run))
+	}
+	for what, change := range map[string]func(*Consent){
+		"spec":      func(c *Consent) { c.Spec = strings.Repeat("0", 64) },
+		"role":      func(c *Consent) { c.Parties[1].Role = session.Guest },
+		"nonce":     func(c *Consent) { c.Parties[0].Nonce = strings.Repeat("0", 64) },
+		"signature": func(c *Consent) { c.Parties[0].Signature = c.Parties[1].Signature },
+		"party":     func(c *Consent) { c.Parties = c.Parties[:1] },
+	} {
+		var forged Consent
+		if err := json.Unmarshal(b, &forged); err != nil {
+			t.Fatal(err)
+		}
+		if change(&forged); forged.Verify(c[0].Run) == nil {
+			t.Errorf("a consent with another %s verifies", what)
+		}
 	}
 	again, _ := agree(t, spec, tamper{}, tamper{}, nil)
 	if again[0].Run == c[0].Run {

@@ -78,7 +78,11 @@ type PeerInfo struct {
 // that the institution has told by another way. invitation is the text or the
 // path of a file with it.
 func (h *Home) Accept(invitation, fingerprint string) (PeerInfo, error) {
-	if b, err := os.ReadFile(invitation); err == nil {
+	if !strings.HasPrefix(strings.TrimSpace(invitation), "kontor-invite") {
+		b, err := os.ReadFile(invitation)
+		if err != nil {
+			return PeerInfo{}, fault.Wrap(fault.Trust, err, "that is neither an invitation nor a file with one", "give the text that kontor peer invite has printed, or the path of a file that holds it")
+		}
 		invitation = string(b)
 	}
 	inv, err := identity.ParseInvitation(invitation)
@@ -86,8 +90,8 @@ func (h *Home) Accept(invitation, fingerprint string) (PeerInfo, error) {
 		return PeerInfo{}, err
 	}
 	if fingerprint == "" {
-		return PeerInfo{}, fault.New(fault.Usage, fmt.Sprintf("the invitation of %s has the fingerprint %s", inv.Name, inv.Fingerprint()),
-			"ask "+inv.Name+" by phone to read out its own, and give that with --fingerprint")
+		return PeerInfo{}, fault.New(fault.Usage, "an invitation alone does not prove who sent it",
+			"ask "+inv.Name+" by phone to read out its fingerprint, and give that with --fingerprint")
 	}
 	if subtle.ConstantTimeCompare([]byte(plainHex(fingerprint)), []byte(plainHex(inv.Fingerprint()))) != 1 {
 		return PeerInfo{}, fault.New(fault.Trust, fmt.Sprintf("the invitation of %s has the fingerprint %s, not %s", inv.Name, inv.Fingerprint(), fingerprint),

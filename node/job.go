@@ -35,8 +35,18 @@ type Outcome struct {
 // has ended at all parties. It leaves either the whole result or nothing.
 func (n *Node) Job(ctx context.Context, j Job) (*Outcome, error) {
 	r := &run{n: n, j: j, self: n.o.Identity.Name(), conns: map[string]*transport.Conn{}}
-	if _, err := j.Spec.Party(r.self); err != nil {
+	self, err := j.Spec.Party(r.self)
+	if err != nil {
 		return nil, err
+	}
+	if r.j.Data == "" {
+		r.j.Data = self.Data
+	}
+	// What is wrong here at first sight is said before any peer is bothered.
+	if j.Input == nil {
+		if err := flow.CheckInput(ctx, self, r.j.Data); err != nil {
+			return nil, fault.At(err, r.self, "load")
+		}
 	}
 	if j.Out != "" {
 		if err := checkOut(j.Out); err != nil {
@@ -167,11 +177,7 @@ func (r *run) steps(ctx context.Context, consent *Consent) (*flow.Result, error)
 		if err != nil {
 			return nil, err
 		}
-		path := r.j.Data
-		if path == "" {
-			path = self.Data
-		}
-		if in, err = flow.LoadInput(ctx, self, path); err != nil {
+		if in, err = flow.LoadInput(ctx, self, r.j.Data); err != nil {
 			return nil, r.blame(ctx, err, "load")
 		}
 	}

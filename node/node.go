@@ -64,7 +64,6 @@ func New(o Options) (*Node, error) {
 		Peers:     o.Peers,
 		Listen:    o.Listen,
 		Version:   transport.VersionInfo{Software: Version, Capabilities: o.Capabilities},
-		Silence:   silence,
 		OnRefused: n.refused,
 		OnWaiting: func(peer string, err error) { o.Log("waiting for " + peer + ": " + err.Error()) },
 	}
@@ -77,10 +76,6 @@ func New(o Options) (*Node, error) {
 	}
 	return n, nil
 }
-
-// silence is how long a peer may be silent. A live one is heard every second; a
-// party must have stopped within 10 s of losing another.
-const silence = 6 * time.Second
 
 // refused hears of every caller that was turned down. Where it has proved to be
 // a peer, a job that waits for it need not wait on: it ends with the reason. A

@@ -251,7 +251,7 @@ func TestThreeParties(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum.Metrics["test"].AUC < 0.6 || len(sum.Learned) != 3 || len(sum.Consent) != 3 {
+	if sum.Metrics["test"].AUC < 0.6 || len(sum.Learned) != 3 || len(sum.Consent.Parties) != 3 {
 		t.Errorf("result %+v", sum)
 	}
 	for _, st := range sum.Steps {

@@ -23,7 +23,7 @@ type Summary struct {
 	Learned   map[string][]flow.Learned `json:"learned"`
 	Security  []string                  `json:"security"`
 	Warnings  []string                  `json:"warnings,omitempty"`
-	Consent   map[string]string         `json:"consent"` // signatures over the run, by party
+	Consent   *Consent                  `json:"consent"`
 	Report    string                    `json:"report,omitempty"`
 }
 
@@ -58,9 +58,9 @@ func Summarise(spec *flow.Spec, outs ...*Outcome) *Summary {
 		}
 	}
 	s := &Summary{Format: 1, Job: spec.Job, Run: hex.EncodeToString(lead.Consent.Run[:]), Version: Version,
-		Metrics: lead.Metrics, Learned: map[string][]flow.Learned{}, Security: lead.Security, Consent: lead.Consent.Signatures}
-	for _, p := range spec.Parties {
-		ps := PartySummary{Name: p.Name, Role: p.Role, Fingerprint: lead.Consent.Keys[p.Name]}
+		Metrics: lead.Metrics, Learned: map[string][]flow.Learned{}, Security: lead.Security, Consent: lead.Consent}
+	for i, p := range spec.Parties {
+		ps := PartySummary{Name: p.Name, Role: p.Role, Fingerprint: lead.Consent.Parties[i].Fingerprint}
 		for _, o := range outs {
 			if o.Party == p.Name {
 				ps.Rows, ps.Joint, ps.Features = o.Rows, o.Joint, o.Columns

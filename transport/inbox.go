@@ -306,7 +306,7 @@ func stopped(peer string) error {
 }
 
 func endedEarly(peer string) error {
-	return &fault.Error{Kind: fault.Peer, Party: peer, Err: ErrEnded, Cure: "look at the log of its node for the reason, then run the job again"}
+	return &fault.Error{Kind: fault.Peer, Party: peer, Err: ErrEnded, Cure: "look at what its node has printed, then run the job again"}
 }
 
 func violation(peer string, err error) error {
@@ -332,7 +332,7 @@ func interrupted(ctx context.Context, peer string) error {
 // own. Whatever kind that was there, here it is a peer that stopped. The text is
 // the peer's: it is cut and cleaned before anybody sees it.
 func aborted(peer, text string) error {
-	return &fault.Error{Kind: fault.Peer, Party: peer, What: "it ended the session: " + clean(text, 200), Cure: "look at its log for the reason, then run the job again"}
+	return &fault.Error{Kind: fault.Peer, Party: peer, What: "it ended the session: " + clean(text, 200), Cure: "look there for the reason, then run the job again"}
 }
 
 // clean makes a text from a peer fit for a log line and a terminal.

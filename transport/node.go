@@ -30,7 +30,7 @@ type Options struct {
 	Listen   string       // host:port to listen on, port 0 for any; empty for a node that only dials
 	Listener net.Listener // instead of Listen; the node closes it
 
-	Silence      time.Duration // how long a peer may be silent before it is given up; zero means 8 s
+	Silence      time.Duration // how long a peer may be silent before it is given up; zero means 6 s
 	Heartbeat    time.Duration // how often this node says that it lives; zero means 1 s, at most a quarter of Silence
 	DialPatience time.Duration // how long Dial tries to reach a peer that is not there; zero: until its context ends, negative: once
 	Linger       time.Duration // how long Close waits for peers to take what was sent to them; zero means 10 s
@@ -43,7 +43,7 @@ type Options struct {
 }
 
 const (
-	defaultSilence   = 8 * time.Second
+	defaultSilence   = 6 * time.Second
 	defaultHeartbeat = time.Second
 	defaultLinger    = 10 * time.Second
 

@@ -76,7 +76,7 @@ func (n *Node) ended(peer string, err error) ending {
 
 func lost(peer, how string) error {
 	return &fault.Error{Kind: fault.Peer, Party: peer, What: "it went away (" + how + ")",
-		Cure: "check that its node is running and look at its log, then run the job again"}
+		Cure: "check that its node is running and what it has printed, then run the job again"}
 }
 
 // turnedDown says what a peer's refusal means to this side. Its words are used
@@ -112,9 +112,9 @@ func (n *Node) turnedDown(peer string, r *peerv1.Refusal) ending {
 	case peerv1.Refusal_REASON_REPLAY:
 		f.Kind, f.What, f.Cure = fault.Protocol, "it has seen this session before", "run the job again, which makes a new session"
 	case peerv1.Refusal_REASON_BUSY:
-		f.Kind, f.What, f.Cure = fault.Peer, "too many sessions wait at its node", "look at its log for jobs that do not proceed"
+		f.Kind, f.What, f.Cure = fault.Peer, "too many sessions wait at its node", "look there for jobs that do not proceed"
 	case peerv1.Refusal_REASON_LOCAL:
-		f.Kind, f.What, f.Cure = fault.Peer, "its node cannot take the session: "+clean(r.Text, 200), "look at its log"
+		f.Kind, f.What, f.Cure = fault.Peer, "its node cannot take the session: "+clean(r.Text, 200), "look there for the reason"
 		retry = true
 	default:
 		f.Kind, f.What, f.Cure = fault.Protocol, "it refused what this node sent: "+clean(r.Text, 200), "run the same version on both sides"

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -47,7 +48,8 @@ func (a *app) run(args []string) int {
 	}
 	if f := new(fault.Error); !errors.As(err, &f) {
 		// Commands return faults; what is none, cobra has found in the words.
-		err = fault.Wrap(fault.Usage, err, "", "see kontor --help")
+		text := strings.NewReplacer("\n\nDid you mean this?\n\t", ", did you mean ", "\n", " ").Replace(err.Error())
+		err = fault.New(fault.Usage, strings.TrimSpace(text), "see kontor --help")
 	}
 	a.fail(err)
 	return fault.KindOf(err).ExitCode()

@@ -75,6 +75,9 @@ func printMetrics(out io.Writer, s *node.Summary) {
 		row("federation", s.Metrics)
 	}
 	w.Flush()
+	last := sets[len(sets)-1]
+	m := s.Metrics[last]
+	fmt.Fprintf(out, "95 %% interval of the federation's %s AUC, from %d rows of which %d are positive: %.4f to %.4f\n", last, m.Rows, m.Positives, m.AUCLow, m.AUCHigh)
 }
 
 func printSteps(out io.Writer, s *node.Summary) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -140,7 +141,7 @@ func (a *app) initCmd() *cobra.Command {
 			if a.json {
 				return a.printJSON(map[string]string{"name": name, "home": home, "fingerprint": h.Identity.Fingerprint()})
 			}
-			fmt.Fprintf(a.out, "%s has an identity in %s\nfingerprint: %s\nNext: kontor peer invite --home %s --address HOST:PORT\n", name, home, h.Identity.Fingerprint(), home)
+			fmt.Fprintf(a.out, "%s has an identity in %s\nfingerprint: %s\nNext: kontor peer invite --home %s, with --address HOST:PORT if peers are to reach this node\n", name, home, h.Identity.Fingerprint(), home)
 			return nil
 		},
 	}
@@ -206,12 +207,19 @@ func (a *app) acceptCmd() *cobra.Command {
 			if a.json {
 				return a.printJSON(p)
 			}
-			fmt.Fprintf(a.out, "%s at %s is trusted now\n", p.Name, p.Address)
+			fmt.Fprintf(a.out, "%s%s is trusted now\n", p.Name, at(p.Address))
 			return nil
 		},
 	}
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the fingerprint that the peer has told you")
 	return homeFlag(c, &home)
+}
+
+func at(address string) string {
+	if address == "" {
+		return ""
+	}
+	return " at " + address
 }
 
 func (a *app) peersCmd() *cobra.Command {
@@ -231,7 +239,7 @@ func (a *app) peersCmd() *cobra.Command {
 				return a.printJSON(ps)
 			}
 			for _, p := range ps {
-				fmt.Fprintf(a.out, "%s\t%s\t%s\n", p.Name, p.Address, p.Fingerprint)
+				fmt.Fprintf(a.out, "%s\t%s\t%s\n", p.Name, cmp.Or(p.Address, "(dials only)"), p.Fingerprint)
 			}
 			return nil
 		},
@@ -289,7 +297,7 @@ func (a *app) jobCmd() *cobra.Command {
 				d := flow.Describe(k)
 				fmt.Fprintf(a.out, "%s: %s\n", d.Kind, d.Doc)
 				for _, p := range d.Params {
-					fmt.Fprintf(a.out, "    %-18s %s (%v to %v, default %v)\n", p.Name, p.Doc, p.Min, p.Max, p.Default)
+					fmt.Fprintf(a.out, "    %-18s %s (%s to %s, default %s)\n", p.Name, p.Doc, flow.Number(p.Min), flow.Number(p.Max), flow.Number(p.Default))
 				}
 			}
 			return nil

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"kontor/internal/fault"
 	"kontor/psi"
@@ -70,7 +71,8 @@ type Stats struct {
 func Learned(self session.Party, parties []session.Party, r *Result) []string {
 	var out []string
 	say := func(format string, a ...any) {
-		out = append(out, self.Name+" learned "+fmt.Sprintf(format, a...)+".")
+		text := fmt.Sprintf(format, a...)
+		out = append(out, strings.ToUpper(text[:1])+text[1:]+".")
 	}
 	st := r.Stats
 	for _, p := range parties {

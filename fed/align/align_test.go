@@ -311,22 +311,22 @@ func TestLearned(t *testing.T) {
 		want    []string
 	}{
 		{"guest, two hosts", 0, ps, Result{Rows: make([]int, 5), Stats: Stats{50, peers, true, pairs, 5}}, []string{
-			"bank learned that the table of host1 has 40 rows.",
-			"bank learned that the table of host2 has 30 rows.",
-			"bank learned which 20 of its own 50 ids host1 has too.",
-			"bank learned which 10 of its own 50 ids host2 has too.",
-			"bank learned which 5 of its own 50 ids all 3 parties have."}},
+			"That the table of host1 has 40 rows.",
+			"That the table of host2 has 30 rows.",
+			"Which 20 of its own 50 ids host1 has too.",
+			"Which 10 of its own 50 ids host2 has too.",
+			"Which 5 of its own 50 ids all 3 parties have."}},
 		{"guest, one host", 0, ps[:2], Result{Rows: make([]int, 20), Stats: Stats{50, map[string]int{"host1": 40}, true, map[string]int{"host1": 20}, 20}}, []string{
-			"bank learned that the table of host1 has 40 rows.",
-			"bank learned which 20 of its own 50 ids host1 has too."}},
+			"That the table of host1 has 40 rows.",
+			"Which 20 of its own 50 ids host1 has too."}},
 		{"guest, too few", 0, ps[:2], Result{Stats: Stats{50, map[string]int{"host1": 1}, false, nil, 0}}, []string{
-			"bank learned that the table of host1 has 1 row."}},
+			"That the table of host1 has 1 row."}},
 		{"host", 1, ps, Result{Rows: make([]int, 5), Stats: Stats{40, map[string]int{"bank": 50}, true, nil, 5}}, []string{
-			"host1 learned that the table of bank has 50 rows.",
-			"host1 learned which 5 of its own 40 ids all 3 parties have."}},
+			"That the table of bank has 50 rows.",
+			"Which 5 of its own 40 ids all 3 parties have."}},
 		{"host, too few", 1, ps, Result{Stats: Stats{40, map[string]int{"bank": 50}, true, nil, 3}}, []string{
-			"host1 learned that the table of bank has 50 rows.",
-			"host1 learned that all 3 parties have 3 ids in common, not which."}},
+			"That the table of bank has 50 rows.",
+			"That all 3 parties have 3 ids in common, not which."}},
 	}
 	for _, c := range cases {
 		if got := Learned(c.parties[c.self], c.parties, &c.r); !slices.Equal(got, c.want) {
