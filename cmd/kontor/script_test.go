@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"kontor/identity"
+	"kontor/table"
 )
 
 func TestMain(m *testing.M) {
@@ -39,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"oneline":     oneLine,
 			"empty":       emptyDir,
 			"portinuse":   portInUse,
+			"toparquet":   toParquet,
 			"fingerprint": fingerprint,
 		},
 	})
@@ -177,4 +180,14 @@ func fingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	inv, err := identity.ParseInvitation(ts.ReadFile(args[0]))
 	ts.Check(err)
 	ts.Setenv("FINGERPRINT", inv.Fingerprint())
+}
+
+// toParquet writes a CSV file as Parquet: toparquet IN.csv OUT.parquet
+func toParquet(ts *testscript.TestScript, neg bool, args []string) {
+	t, err := table.Read(context.Background(), ts.MkAbs(args[0]), table.Options{})
+	ts.Check(err)
+	w, err := table.Create(ts.MkAbs(args[1]), t.Schema())
+	ts.Check(err)
+	ts.Check(w.Write(t))
+	ts.Check(w.Close())
 }
