@@ -14,8 +14,11 @@ import (
 )
 
 var evaluateComponent = &Component{
-	Kind:  "evaluate",
-	Doc:   "Scores the joint rows with the model and measures it on each part of the split; the guest alone gets scores and metrics.",
+	Kind: "evaluate",
+	Doc:  "Scores the joint rows with the model and measures it on each part of the split; the guest alone gets scores and metrics.",
+	Params: []ParamDoc{
+		{Name: "threshold", Default: metric.DefaultThreshold, Min: 0, Max: 1, Doc: "scores from here on count as positive in the confusion table"},
+	},
 	Needs: []string{"joint rows", "model"},
 	Gives: []string{"metrics"},
 	Run:   runEvaluate,
@@ -44,6 +47,10 @@ func runEvaluate(ctx context.Context, e *env) error {
 		if errors.Is(err, metric.ErrOneClass) {
 			e.warn("%s has rows of one class only, it cannot be measured", p.name)
 			continue
+		}
+		if err == nil {
+			ev.Threshold = e.step.Params["threshold"]
+			ev.Confusion, err = metric.ConfusionAt(take(scores, p.rows), take(st.label, p.rows), ev.Threshold)
 		}
 		if err != nil {
 			return fmt.Errorf("measuring %s: %w", p.name, err)

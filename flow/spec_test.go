@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -119,4 +120,29 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("a bad job gave %v", err)
 		}
 	})
+}
+
+// TestReferenceIsComplete holds docs/jobs.md to the steps that there are.
+func TestReferenceIsComplete(t *testing.T) {
+	b, err := os.ReadFile("../docs/jobs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doc, _ := strings.Cut(string(b), "## ")
+	for _, kind := range Kinds() {
+		_, section, ok := strings.Cut(doc, "\n### "+kind+"\n")
+		if !ok {
+			t.Errorf("docs/jobs.md has no section on %s", kind)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "\n##")
+		for _, p := range Describe(kind).Params {
+			if want := "| `" + p.Name + "` | " + Number(p.Default) + " |"; !strings.Contains(section, want) {
+				t.Errorf("docs/jobs.md, %s: no row that begins with %s", kind, want)
+			}
+			if p.Doc == "" || p.check(p.Default) != "" {
+				t.Errorf("%s.%s: undocumented, or the default is out of range", kind, p.Name)
+			}
+		}
+	}
 }

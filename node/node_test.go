@@ -269,6 +269,26 @@ func TestThreeParties(t *testing.T) {
 	}
 }
 
+func TestThreshold(t *testing.T) {
+	files := writeTables(t, t.TempDir(), 300, "telecom")
+	run := func(eval string) map[string]int {
+		t.Helper()
+		spec := parse(t, strings.Replace(jobText, "- evaluate:", "- evaluate: "+eval, 1))
+		sum, err := Simulation{Spec: spec, Data: files}.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := sum.Metrics["test"]
+		return map[string]int{"flagged": m.Confusion.TP + m.Confusion.FP, "rows": m.Rows}
+	}
+	if all := run("{threshold: 0}"); all["flagged"] != all["rows"] {
+		t.Errorf("threshold 0 flags %v", all)
+	}
+	if none := run("{threshold: 1}"); none["flagged"] != 0 {
+		t.Errorf("threshold 1 flags %v", none)
+	}
+}
+
 // TestSameJobSameModel runs a job twice: alignment is random on the wire, the
 // model is not.
 func TestSameJobSameModel(t *testing.T) {
