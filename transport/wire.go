@@ -65,11 +65,15 @@ func (w *wire) broke() {
 	})
 }
 
+// goodbyeTime is how long a silent peer's connection stays open for a last word,
+// which a peer that only stopped sending may still read.
+const goodbyeTime = 300 * time.Millisecond
+
 // giveUp is for a connection on which a peer fell silent: nothing new begins on
 // it, and it is closed as soon as those who use it can have said goodbye.
 func (w *wire) giveUp() {
 	if !w.silent.Swap(true) {
-		time.AfterFunc(abortTime, func() { w.Close() })
+		time.AfterFunc(goodbyeTime, func() { w.Close() })
 	}
 }
 

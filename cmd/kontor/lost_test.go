@@ -229,6 +229,7 @@ func sample(t *testing.T, dir string) {
 // endsNaming waits until p has ended because of a lost peer.
 func endsNaming(t *testing.T, p *institution, peer string, steps []string) {
 	t.Helper()
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), lostWithin)
 	defer cancel()
 	for running := true; running; {
@@ -239,6 +240,7 @@ func endsNaming(t *testing.T, p *institution, peer string, steps []string) {
 		}
 	}
 	<-p.ended
+	t.Logf("%s ended %.1f s later", p.name, time.Since(begin).Seconds())
 	text := strings.TrimSpace(p.stderr.String())
 	if p.code != fault.Peer.ExitCode() || strings.Count(text, "\n") != 0 || !strings.Contains(text, "party "+peer) || !strings.Contains(text, "; ") ||
 		!slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(text, "step "+s) }) {

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	// What these tests wait for is mostly other processes' silence, not this
 	// machine's cores.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	testscript.Main(m, map[string]func(){"kontor": main, "kontor-victim": victim})

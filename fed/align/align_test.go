@@ -252,7 +252,7 @@ func TestProgress(t *testing.T) {
 	last := make([]atomic.Int64, len(ms))
 	for i := range ms {
 		ms[i].progress = func(done, total int64, unit string) {
-			if total != totals[i] || unit != "ids" {
+			if total != totals[i] || unit != "masked ids" {
 				t.Errorf("party %d: got a total of %d %s, want %d ids", i, total, unit, totals[i])
 			}
 			if before := last[i].Swap(done); done <= before || done > total {

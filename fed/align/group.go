@@ -50,7 +50,7 @@ func (p *progress) add(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done += int64(n)
-	p.s.Progress(p.done, p.total, "ids")
+	p.s.Progress(p.done, p.total, "masked ids")
 }
 
 // stream is a list that travels in parts of a fixed number of items, the last
