@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type Node struct {
 
 	mu     sync.Mutex
 	awaits map[string][]context.CancelCauseFunc // jobs that wait for a peer to connect
+	told   map[string]string                    // why a peer cannot be reached, as last logged
 }
 
 // New opens the listener. The node answers peers once [Node.Run] runs.
@@ -58,14 +60,14 @@ func New(o Options) (*Node, error) {
 	if o.Capabilities == nil {
 		o.Capabilities = flow.AllCapabilities()
 	}
-	n := &Node{o: o, awaits: map[string][]context.CancelCauseFunc{}}
+	n := &Node{o: o, awaits: map[string][]context.CancelCauseFunc{}, told: map[string]string{}}
 	t := transport.Options{
 		Identity:  o.Identity,
 		Peers:     o.Peers,
 		Listen:    o.Listen,
 		Version:   transport.VersionInfo{Software: Version, Capabilities: o.Capabilities},
 		OnRefused: n.refused,
-		OnWaiting: func(peer string, err error) { o.Log("waiting for " + peer + ": " + err.Error()) },
+		OnWaiting: n.waiting,
 	}
 	if o.Transport != nil {
 		o.Transport(&t)
@@ -91,6 +93,17 @@ func (n *Node) refused(err error) {
 	defer n.mu.Unlock()
 	for _, cancel := range n.awaits[f.Party] {
 		cancel(err)
+	}
+}
+
+// waiting logs why a peer cannot be reached, once for each reason.
+func (n *Node) waiting(peer string, err error) {
+	n.mu.Lock()
+	known := n.told[peer] == err.Error()
+	n.told[peer] = err.Error()
+	n.mu.Unlock()
+	if !known {
+		n.o.Log(fmt.Sprintf("trying again for %v to reach a peer: %v", n.o.Wait, err))
 	}
 }
 
