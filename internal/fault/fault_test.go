@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -54,5 +55,18 @@ func TestAtKeepsCauses(t *testing.T) {
 	}
 	if KindOf(context.Canceled) != Cancelled || KindOf(io.EOF) != Internal {
 		t.Error("kinds of plain errors")
+	}
+}
+
+// TestExitCodesAreDocumented holds docs/errors.md to the kinds that there are.
+func TestExitCodesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := Internal; k <= Cancelled; k++ {
+		if row := fmt.Sprintf("| %d | `%s` |", k.ExitCode(), k); !strings.Contains(string(b), row) {
+			t.Errorf("docs/errors.md has no row %s", row)
+		}
 	}
 }
