@@ -119,7 +119,7 @@ func play(t *testing.T, spec *flow.Spec, files map[string]string, sides map[stri
 				t.Fatal(err)
 			}
 		}
-		n, err := New(Options{Identity: ids[p], Peers: peers, Listen: "127.0.0.1:0", Wait: 2 * time.Second, Transport: sides[p].transport, Capabilities: sides[p].can})
+		n, err := New(Options{Identity: ids[p], Peers: peers, Listen: "127.0.0.1:0", Wait: 4 * time.Second, Transport: sides[p].transport, Capabilities: sides[p].can})
 		if err != nil {
 			t.Fatal(err)
 		}
