@@ -42,6 +42,7 @@ type process struct {
 // processes runs every party and returns the guest's result. The hosts start
 // first; the guest is told where they listen.
 func (o Options) processes(ctx context.Context, spec *flow.Spec, src *source) (*node.Summary, error) {
+	asked := ctx // ends if the user stops the demo
 	ctx, cancel := context.WithCancel(ctx)
 	var all []*process
 	defer func() {
@@ -81,10 +82,21 @@ func (o Options) processes(ctx context.Context, spec *flow.Spec, src *source) (*
 		}
 	}
 	for _, p := range all {
+		go func() {
+			// A party that fails tells the others, unless it has not met them yet.
+			if <-p.ended; p.failure() != nil {
+				time.AfterFunc(lastWords, cancel)
+			}
+		}()
+	}
+	for _, p := range all {
 		<-p.ended
 	}
-	return outcome(ctx, all)
+	return outcome(asked, all)
 }
+
+// lastWords is how long parties get to end by themselves once one has failed.
+const lastWords = 3 * time.Second
 
 // outcome returns the guest's result, which is the last process's, or the error
 // that the others followed from.
@@ -92,14 +104,12 @@ func outcome(ctx context.Context, all []*process) (*node.Summary, error) {
 	if ctx.Err() != nil {
 		return nil, fault.Wrap(fault.Cancelled, ctx.Err(), "the demo was stopped", "run it again")
 	}
-	var worst error
+	var errs []error
 	for _, p := range all {
-		if err := p.failure(); err != nil && (worst == nil || fault.KindOf(worst) == fault.Peer) {
-			worst = err
-		}
+		errs = append(errs, p.failure())
 	}
-	if worst != nil {
-		return nil, worst
+	if err := node.RootCause(errs); err != nil {
+		return nil, err
 	}
 	sum := all[len(all)-1].result
 	for _, p := range all {

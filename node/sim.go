@@ -123,13 +123,13 @@ func (s Simulation) jobs(ctx context.Context, nodes map[string]*Node, addrs map[
 		})
 	}
 	wg.Wait()
-	return outs, rootCause(errs)
+	return outs, RootCause(errs)
 }
 
-// rootCause picks among the parties' errors the one that the others followed
+// RootCause picks among the parties' errors the one that the others followed
 // from: a fault of a party's own before the news of a peer that stopped, and
 // that before a party that was merely stopped.
-func rootCause(errs []error) error {
+func RootCause(errs []error) error {
 	rank := func(err error) int {
 		switch fault.KindOf(err) {
 		case fault.Cancelled:
