@@ -140,7 +140,7 @@ func TestLoadRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.want == ErrExposed && runtime.GOOS == "windows" {
-				t.Skip("no mode bits")
+				t.Skip("Windows has no mode bits")
 			}
 			dir := t.TempDir()
 			if _, err := Create(dir, "bank", noon); err != nil {

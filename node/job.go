@@ -34,17 +34,17 @@ type Outcome struct {
 // Job takes part in a job as this node's institution and returns when the job
 // has ended at all parties. It leaves either the whole result or nothing.
 func (n *Node) Job(ctx context.Context, j Job) (*Outcome, error) {
-	r := &run{n: n, j: j, self: n.o.Identity.Name(), conns: map[string]*transport.Conn{}}
-	self, err := j.Spec.Party(r.self)
+	party, err := j.Spec.Party(n.o.Identity.Name())
 	if err != nil {
 		return nil, err
 	}
-	if r.j.Data == "" {
-		r.j.Data = self.Data
+	if j.Data == "" {
+		j.Data = party.Data
 	}
+	r := &run{n: n, j: j, party: party, self: party.Name, conns: map[string]*transport.Conn{}}
 	// What is wrong here at first sight is said before any peer is bothered.
 	if j.Input == nil {
-		if err := flow.CheckInput(ctx, self, r.j.Data); err != nil {
+		if err := flow.CheckInput(ctx, party, j.Data); err != nil {
 			return nil, fault.At(err, r.self, "load")
 		}
 	}
@@ -69,7 +69,8 @@ func (n *Node) Job(ctx context.Context, j Job) (*Outcome, error) {
 type run struct {
 	n        *Node
 	j        Job
-	self     string
+	party    flow.Party
+	self     string                     // its name
 	conns    map[string]*transport.Conn // control connections: open as long as the run
 	control  *session.Session
 	watchers sync.WaitGroup
@@ -173,11 +174,8 @@ func (r *run) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 func (r *run) steps(ctx context.Context, consent *Consent) (*flow.Result, error) {
 	in := r.j.Input
 	if in == nil {
-		self, err := r.j.Spec.Party(r.self)
-		if err != nil {
-			return nil, err
-		}
-		if in, err = flow.LoadInput(ctx, self, r.j.Data); err != nil {
+		var err error
+		if in, err = flow.LoadInput(ctx, r.party, r.j.Data); err != nil {
 			return nil, r.blame(ctx, err, "load")
 		}
 	}

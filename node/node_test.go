@@ -332,7 +332,7 @@ func dataDir(t *testing.T, files ...string) string {
 // plaintext booster on the pooled columns, better than the guest alone.
 func TestRealCredit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("aligns 30,000 rows")
+		t.Skip("-short: aligns 30,000 rows")
 	}
 	dir := dataDir(t, "default_credit_hetero_guest.csv", "default_credit_hetero_host.csv")
 	spec := parse(t, strings.Replace(jobText, "{trees: 4, depth: 3}", "{trees: 50}", 1))

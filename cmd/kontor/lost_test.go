@@ -182,7 +182,7 @@ const lostWithin = 10 * time.Second
 // time with one line that names it, and leave nothing.
 func TestPeerLostInAnyStep(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts four dozen processes")
+		t.Skip("-short: starts four dozen processes")
 	}
 	// The other party names the step that it is in itself, which may be the one
 	// before: the parties are never more than a step apart.

@@ -15,7 +15,7 @@ var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 // sh blocks in order, over a small demo, with the first YAML block as job.yaml.
 func TestREADME(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs a demo")
+		t.Skip("-short: runs a demo")
 	}
 	for _, name := range []string{"README.md", "README.zh-CN.md", "docs/quickstart.md"} {
 		t.Run(name, func(t *testing.T) {

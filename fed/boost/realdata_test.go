@@ -89,7 +89,7 @@ func at(v []float64, rows []int) []float64 {
 
 func TestCreditDefault(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains on 21,000 rows")
+		t.Skip("-short: trains on 21,000 rows")
 	}
 	t.Parallel()
 	w, test := credit(t)
