@@ -44,7 +44,17 @@ type Node struct {
 	mu     sync.Mutex
 	awaits map[string][]context.CancelCauseFunc // jobs that wait for a peer to connect
 	told   map[string]string                    // why a peer cannot be reached, as last logged
+	turned map[string]turnedDown                // peers that were refused lately
 }
+
+// turnedDown is a refusal. It counts for a job that begins to wait for the peer
+// shortly after it: the peer called before the job was ready and does not call again.
+type turnedDown struct {
+	err error
+	at  time.Time
+}
+
+const refusalCounts = 10 * time.Second
 
 // New opens the listener. The node answers peers once [Node.Run] runs.
 func New(o Options) (*Node, error) {
@@ -60,7 +70,7 @@ func New(o Options) (*Node, error) {
 	if o.Capabilities == nil {
 		o.Capabilities = flow.AllCapabilities()
 	}
-	n := &Node{o: o, awaits: map[string][]context.CancelCauseFunc{}, told: map[string]string{}}
+	n := &Node{o: o, awaits: map[string][]context.CancelCauseFunc{}, told: map[string]string{}, turned: map[string]turnedDown{}}
 	t := transport.Options{
 		Identity:  o.Identity,
 		Peers:     o.Peers,
@@ -91,6 +101,7 @@ func (n *Node) refused(err error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.turned[f.Party] = turnedDown{err, time.Now()}
 	for _, cancel := range n.awaits[f.Party] {
 		cancel(err)
 	}
@@ -107,13 +118,17 @@ func (n *Node) waiting(peer string, err error) {
 	}
 }
 
-// awaiting returns a context that ends when peer is refused.
+// awaiting returns a context that ends when peer is refused, or was a moment ago.
 func (n *Node) awaiting(ctx context.Context, peer string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.awaits[peer] = append(n.awaits[peer], cancel)
 	i := len(n.awaits[peer]) - 1
+	if t, ok := n.turned[peer]; ok && time.Since(t.at) < refusalCounts {
+		delete(n.turned, peer)
+		cancel(t.err)
+	}
 	return ctx, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()

@@ -242,6 +242,24 @@ func TestFaultsOfPeers(t *testing.T) {
 	}
 }
 
+// TestRefusedBeforeTheJobWaits: a peer of an unfit version may call, and go,
+// before the job that needs it is ready to wait.
+func TestRefusedBeforeTheJobWaits(t *testing.T) {
+	n := &Node{o: Options{Log: func(string) {}}, awaits: map[string][]context.CancelCauseFunc{}, turned: map[string]turnedDown{}}
+	unfit := &fault.Error{Kind: fault.Version, Party: "bank", What: "it speaks wire version 9", Cure: "upgrade"}
+	n.refused(unfit)
+	ctx, stop := n.awaiting(t.Context(), "bank")
+	defer stop()
+	if err := context.Cause(ctx); !errors.Is(err, unfit) {
+		t.Errorf("the wait for a peer that was refused goes on: %v", err)
+	}
+	again, stop := n.awaiting(t.Context(), "bank")
+	defer stop()
+	if err := again.Err(); err != nil {
+		t.Errorf("the refusal ended a second wait: %v", err)
+	}
+}
+
 func TestThreeParties(t *testing.T) {
 	spec := parse(t, strings.Replace(jobText, "  telecom: {role: host, id: id}\n", "  telecom: {role: host, id: id}\n  insurer: {role: host, id: id}\n", 1))
 	dir := t.TempDir()
