@@ -33,8 +33,8 @@ type csvColumn struct {
 	declared bool
 }
 
-func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path string, o Options, promote bool) (*csvReader, error) {
-	r := &csvReader{path: path, file: file, promote: promote}
+func newCSVReader(ctx context.Context, src *bufio.Reader, file io.Closer, path string, o Options) (*csvReader, error) {
+	r := &csvReader{path: path, file: file, promote: o.Promote}
 	if len(o.Missing) > 0 {
 		r.custom = newTokens(o.Missing)
 	}

@@ -177,8 +177,8 @@ func TestOpenNoFile(t *testing.T) {
 	if _, err := Open(t.Context(), filepath.Join(dir, "none.csv"), Options{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no such file; check the path") {
 		t.Errorf("missing file: %v", err)
 	}
-	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrDirectory) {
-		t.Errorf("directory: %v", err)
+	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrEmpty) {
+		t.Errorf("empty folder: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -19,15 +19,14 @@ const sniffBytes = 64 << 10
 
 // Open begins to read a CSV or Parquet file: .csv, .tsv, .txt, each also with
 // .gz, and .parquet; what begins as Parquet does is read as such under any of
-// these names. It reads as far as it needs to know the schema. The caller
-// closes the Reader.
-func Open(ctx context.Context, path string, o Options) (Reader, error) {
-	return open(ctx, path, o, false)
-}
-
-func open(ctx context.Context, path string, o Options, promote bool) (r Reader, err error) {
+// these names. A folder is read by [OpenFolder]. Open reads as far as it needs to
+// know the schema. The caller closes the Reader.
+func Open(ctx context.Context, path string, o Options) (r Reader, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
+	}
+	if isFolder(path) {
+		return OpenFolder(ctx, path, o)
 	}
 	if o, err = o.normalise(); err != nil {
 		return nil, err
@@ -73,7 +72,7 @@ func open(ctx context.Context, path string, o Options, promote bool) (r Reader, 
 	if o.Delimiter == 0 {
 		o.Delimiter = rune(sniffDelimiter(head, filepath.Ext(name) == ".tsv"))
 	}
-	return newCSVReader(ctx, src, f, path, o, promote)
+	return newCSVReader(ctx, src, f, path, o)
 }
 
 func openFile(path string) (*os.File, error) {

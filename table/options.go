@@ -3,7 +3,6 @@ package table
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 )
@@ -35,6 +34,11 @@ type Options struct {
 	BatchRows int
 	// InferRows is how many rows inference looks at; 0 means DefaultInferRows.
 	InferRows int
+	// Promote lets an Int column that was inferred become Float with the batch in
+	// which a number with a fraction turns up, where the Reader would else fail.
+	Promote bool
+
+	part bool // a file of a folder, which may have no rows
 }
 
 // Reader streams a file as tables of at most Options.BatchRows rows.
@@ -136,26 +140,8 @@ func Infer(ctx context.Context, path string, o Options) (Schema, error) {
 
 // Read reads all of path into one table. Where a column was inferred to be Int
 // and a later cell is a number with a fraction or too big, the whole column
-// becomes Float; the streaming Reader cannot go back and fails instead.
-func Read(ctx context.Context, path string, o Options) (t *Table, err error) {
-	r, err := open(ctx, path, o, true)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if cerr := r.Close(); err == nil && cerr != nil {
-			t, err = nil, &FileError{File: path, What: "closing: " + cerr.Error(), Err: cerr}
-		}
-	}()
-	var batches []*Table
-	for {
-		b, err := r.Next(ctx)
-		if err == io.EOF {
-			return join(batches)
-		}
-		if err != nil {
-			return nil, err
-		}
-		batches = append(batches, b)
-	}
+// becomes Float; the streaming Reader cannot go back and fails instead, unless
+// o.Promote is set.
+func Read(ctx context.Context, path string, o Options) (*Table, error) {
+	return ReadSource(ctx, File(path), o)
 }

@@ -76,7 +76,7 @@ func openParquet(f *os.File, path string, o Options) (*parquetReader, error) {
 	if err := guard(func() error { return r.bind(o) }); err != nil {
 		return nil, r.typed(err)
 	}
-	if r.left == 0 {
+	if r.left == 0 && !o.part {
 		return nil, &FileError{File: path, Err: ErrNoRows, What: "there are no rows", Cure: "export it again, with rows"}
 	}
 	return r, nil
