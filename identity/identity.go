@@ -50,8 +50,8 @@ var (
 const NodeValidity = 90 * 24 * time.Hour
 
 // backdate is how far a node certificate's start lies before its making, so that
-// a peer whose clock runs a little behind takes it.
-const backdate = time.Hour
+// a peer whose clock is an hour behind, or was set to the wrong zone, takes it.
+const backdate = 3 * time.Hour
 
 // forever is the date by which RFC 5280 says that a certificate does not expire.
 var forever = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
@@ -199,7 +199,7 @@ func (id *Identity) TLSCertificate() tls.Certificate {
 }
 
 // NotAfter returns when the node certificate expires; the zero time if there is
-// none. Whoever runs a node calls [Identity.Renew] well before.
+// none. Whoever runs a node keeps it far away with [KeepFresh].
 func (id *Identity) NotAfter() time.Time {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -207,6 +207,17 @@ func (id *Identity) NotAfter() time.Time {
 		return time.Time{}
 	}
 	return id.node.Leaf.NotAfter
+}
+
+// NotBefore returns from when on the node certificate is valid; the zero time if
+// there is none.
+func (id *Identity) NotBefore() time.Time {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if id.node.Leaf == nil {
+		return time.Time{}
+	}
+	return id.node.Leaf.NotBefore
 }
 
 // Renew makes a new node key and certificate for the same identity, and keeps
