@@ -258,7 +258,10 @@ func TestVerifyPeer(t *testing.T) {
 		"last day":          {chain, noon.Add(NodeValidity), nil, ""},
 		"slow clock":        {chain, noon.Add(-backdate), nil, ""},
 		"expired":           {chain, noon.Add(NodeValidity + time.Second), ErrExpired, "expired on 2026-05-30 12:00 UTC"},
-		"not yet":           {chain, noon.Add(-3 * time.Hour), ErrNotYet, "wrong by 2h"},
+		"not yet":           {chain, noon.Add(-backdate - 2*time.Hour), ErrNotYet, "wrong by 2h"},
+		"clock 1 h behind":  {chain, noon.Add(-time.Hour), nil, ""},
+		"clock 2 h behind":  {chain, noon.Add(-2 * time.Hour), nil, ""}, // an hour, and the hour of summer time
+		"clock 1 h ahead":   {chain, noon.Add(NodeValidity - RenewLeft + time.Hour), nil, ""},
 		"unknown":           {foreign, noon, ErrUnknown, stranger.Fingerprint()},
 		"foreign leaf":      {[][]byte{foreign[0], chain[1]}, noon, ErrMalformed, "not signed"},
 		"foreign identity":  {[][]byte{chain[0], foreign[1]}, noon, ErrUnknown, stranger.Fingerprint()},
