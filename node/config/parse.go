@@ -104,7 +104,7 @@ func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!
 func (p *parser) config(c *Config, n *yaml.Node) {
 	api := n // for errors that concern the whole of it
 	p.mapping(n, "the configuration", settings{
-		"name":      p.text(&c.Name, "name", "use one to 32 of a-z, 0-9 and -, as in the identity", func(s string) bool { return identity.CheckName(s) == nil }),
+		"name":      p.text(&c.Name, "name", "use one to 32 of a-z, 0-9 and -, as in the identity", orEmpty(isName)),
 		"listen":    p.text(&c.Listen, "listen", `write host:port, for example "0.0.0.0:7700", or "" to take no connections`, orEmpty(isListen)),
 		"advertise": p.text(&c.Advertise, "advertise", `write the host:port by which peers reach this node, for example "node.bank.example:7700"`, orEmpty(isAddress)),
 		"api":       func(v *yaml.Node) { api = v; p.api(&c.API, v) },
@@ -165,7 +165,7 @@ func (p *parser) dialOut(n *yaml.Node) []DialOut {
 	for _, v := range n.Content {
 		var d DialOut
 		p.mapping(v, "dial_out", settings{
-			"peer":    p.text(&d.Peer, "peer", "use the name by which the peer was accepted", func(s string) bool { return identity.CheckName(s) == nil }),
+			"peer":    p.text(&d.Peer, "peer", "use the name by which the peer was accepted", isName),
 			"address": p.text(&d.Address, "address", "write host:port, or leave it out where the peer's invitation has it", orEmpty(isAddress)),
 		})
 		if d.Peer == "" {
@@ -246,6 +246,8 @@ func (p *parser) size(to *int64, what string) func(*yaml.Node) {
 func orEmpty(fits func(string) bool) func(string) bool {
 	return func(s string) bool { return s == "" || fits(s) }
 }
+
+func isName(s string) bool { return identity.CheckName(s) == nil }
 
 func isAddress(s string) bool { return identity.CheckAddress(s) == nil }
 

@@ -74,6 +74,6 @@ log:
 	return []byte(b.String())
 }
 
-// quote writes a text so that YAML takes it for one, whatever it holds. JSON's
-// escapes would do, but strconv's \x is YAML's too.
+// quote writes a text so that YAML takes it for one, whatever it holds: Go's
+// escapes of printable ASCII mean the same in YAML.
 func quote(s string) string { return strconv.QuoteToASCII(s) }
