@@ -29,8 +29,8 @@ func tryLock(path string) (*os.File, error) {
 	return nil, err
 }
 
-// syncDir makes new names in dir durable.
-func syncDir(dir string) error {
+// SyncDir makes new names in the folder dir durable.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -25,5 +25,5 @@ func tryLock(path string) (*os.File, error) {
 	return os.NewFile(uintptr(h), path), nil
 }
 
-// syncDir does nothing: NTFS makes new names durable with the file.
-func syncDir(string) error { return nil }
+// SyncDir does nothing: NTFS makes new names durable with the file.
+func SyncDir(string) error { return nil }

@@ -73,7 +73,7 @@ func (d *DB) open() error {
 	if err != nil {
 		return fault.Wrap(fault.Local, err, "opening the node's state", "make the node's folder and its files belong to the user who runs Kontor")
 	}
-	if err := errors.Join(f.Close(), syncDir(filepath.Dir(d.path))); err != nil {
+	if err := errors.Join(f.Close(), SyncDir(filepath.Dir(d.path))); err != nil {
 		return fault.Wrap(fault.Local, err, "opening the node's state", "look at the disk")
 	}
 	pragmas := []string{"busy_timeout(5000)", "foreign_keys(1)", "synchronous(FULL)", "temp_store(MEMORY)", "trusted_schema(0)"}
