@@ -97,7 +97,7 @@ func TestErrors(t *testing.T) {
 		"jobs: {patience: 1ms}":                       {"line 1", "patience"},
 		"jobs: {memory: plenty}":                      {"line 1", "memory", "2GiB"},
 		"jobs: {disk: -1}":                            {"line 1", "disk"},
-		"log: {level: trace}":                         {"line 1", "level", "debug, error, info, warn"},
+		"log: {level: trace}":                         {"line 1", "level", "debug, info, warn, error"},
 		"log: {format: jsno}":                         {"line 1", `did you mean "json"`},
 		"api: {listen: \"0.0.0.0:7701\"}":             {"line 1", "without TLS", "tls_cert", "SSH"},
 		"api: {listen: \":7701\"}":                    {"line 1", "without TLS"},

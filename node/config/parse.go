@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"kontor/identity"
 	"kontor/internal/fault"
+	"kontor/internal/suggest"
 )
 
 const (
@@ -89,7 +91,7 @@ func (p *parser) mapping(n *yaml.Node, what string, known settings) {
 		case k.Kind != yaml.ScalarNode:
 			p.fail(k, "", "%s has a setting whose name is no word", what)
 		case !ok:
-			p.fail(k, suggest(k.Value, known), "%s has no setting %.40q", what, k.Value)
+			p.fail(k, suggest.For(k.Value, slices.Sorted(maps.Keys(known))), "%s has no setting %.40q", what, k.Value)
 		case seen[k.Value]:
 			p.fail(k, "remove one of the two", "%s has %q twice", what, k.Value)
 		default:
@@ -200,14 +202,10 @@ func (p *parser) text(to *string, what, cure string, fits func(string) bool) fun
 }
 
 func (p *parser) choice(to *string, what string, words []string) func(*yaml.Node) {
-	known := settings{}
-	for _, w := range words {
-		known[w] = nil
-	}
 	return func(v *yaml.Node) {
 		s := p.scalar(v, what)
 		if p.err == nil && !slices.Contains(words, s) {
-			p.fail(v, suggest(s, known), "%s cannot be %.40q", what, s)
+			p.fail(v, suggest.For(s, words), "%s cannot be %.40q", what, s)
 		}
 		*to = s
 	}

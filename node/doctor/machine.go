@@ -65,14 +65,16 @@ func (p *Probes) config() (*config.Config, Check) {
 	return c, good(name, "the configuration is understood", filepath.Join(p.Home, config.FileName))
 }
 
-// secret says what nobody but the owner may read, the others what nobody else
-// may write. A file that is not there is somebody else's check.
+// guarded is what others must not change, and must not read: keys never, the
+// rest where the folder does not keep them out anyway. What is not there is
+// somebody else's check.
 var guarded = []struct {
-	file   string
-	secret bool
+	file         string
+	key, private bool
 }{
-	{"identity.pem", true}, {"node.pem", true}, {"admin.token", true}, {"state.db", true}, {"state.db-wal", true},
-	{"jobs", true}, {"models", true}, {"peers", false}, {config.FileName, false}, {"policy.yaml", false},
+	{"identity.pem", true, true}, {"node.pem", true, true}, {"admin.token", true, true},
+	{"state.db", false, true}, {"state.db-wal", false, true}, {"jobs", false, true}, {"models", false, true},
+	{"peers", false, false}, {config.FileName, false, false}, {"policy.yaml", false, false},
 }
 
 // home looks at who may read and write the folder of the node.
@@ -102,9 +104,9 @@ func (p *Probes) home() Check {
 		}
 		mode := info.Mode().Perm()
 		switch {
-		case mode&0o022 != 0:
+		case (g.key || open) && mode&0o022 != 0:
 			return failed(name, fmt.Sprintf("others may change %s (mode %04o)", g.file, mode), nil, "run chmod go-w "+filepath.Join(p.Home, g.file))
-		case g.secret && !info.IsDir() && mode&0o044 != 0, g.secret && open && mode&0o055 != 0:
+		case (g.key || g.private && open) && mode&0o044 != 0:
 			return failed(name, fmt.Sprintf("others may read %s (mode %04o)", g.file, mode), nil,
 				"run chmod -R go-rwx "+p.Home+", and replace keys and tokens that somebody may have copied")
 		}
@@ -185,7 +187,7 @@ func (p *Probes) port(ctx context.Context, name, address, now, setting string) C
 	switch {
 	case err == nil:
 		l.Close()
-		return good(name, address+" is free, the node does not run", "")
+		return good(name, address+" can be listened on; the node does not run", "")
 	case errors.Is(err, syscall.EADDRINUSE):
 		return failed(name, address+" is in use by another process", nil,
 			fmt.Sprintf("stop that process (ss -ltnp shows it) or write another address for %s in %s", setting, config.FileName))

@@ -19,27 +19,36 @@ type peerResult struct {
 	state  *PeerState // nil if it was not reached
 }
 
-// look follows the way of a job to a peer and stops where it ends: name,
-// connection, identity, version, speed.
+// look follows the way of a job to a peer and stops where it ends: address,
+// identity, version, speed.
 func (p *Probes) look(ctx context.Context, peer Peer) peerResult {
 	ctx, stop := context.WithTimeout(ctx, p.Timeout)
 	defer stop()
 	r := peerResult{name: peer.Name}
 	label := func(what string) string { return "peer " + peer.Name + ": " + what }
 	if peer.Address != "" {
-		check := p.connect(ctx, label("address"), peer)
-		r.checks = append(r.checks, check)
-		if !check.OK {
-			return r
-		}
+		// With half of the time, so that there is some left to try without address.
+		cctx, stop := context.WithTimeout(ctx, p.Timeout/2)
+		r.checks = append(r.checks, p.connect(cctx, label("address"), peer))
+		stop()
 	}
+	unreachable := len(r.checks) > 0 && !r.checks[0].OK
 	if p.Probe == nil {
 		return r
 	}
-	state, err := p.Probe(ctx, peer.Name, peer.Address)
-	if err != nil {
+	address := peer.Address
+	if unreachable {
+		address = "" // it may have connected to us, or to a relay
+	}
+	state, err := p.Probe(ctx, peer.Name, address)
+	switch {
+	case err != nil && unreachable:
+		return r // why, it says already
+	case err != nil:
 		r.checks = append(r.checks, refusal(label("connection"), peer, err))
 		return r
+	case unreachable: // jobs do not need the address
+		r.checks[0].OK, r.checks[0].Warn = true, true
 	}
 	r.state = &state
 	way := "it answers and is the pinned " + peer.Name
