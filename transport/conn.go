@@ -58,8 +58,10 @@ type Conn struct {
 	released chan struct{} // the stream may be torn down
 	release  sync.Once
 
-	owned          atomic.Bool // somebody has it who will call Close or Abort
-	retry          atomic.Bool // it failed before anything was settled
+	owned          atomic.Bool                  // somebody has it who will call Close or Abort
+	retry          atomic.Bool                  // it failed before anything was settled
+	asks           bool                         // it carries a question to this node, whose asker may be told more
+	last           atomic.Pointer[peerv1.Abort] // the peer's, if it ended with one
 	sent, received atomic.Int64
 }
 
@@ -158,7 +160,11 @@ func (c *Conn) Abort(err error) {
 	c.in.fail(asFault(err, c.in.peer), true)
 	c.once.Do(func() {
 		kind, text := fault.Public(err)
-		c.farewell = &peerv1.Packet{Body: &peerv1.Packet_Abort{Abort: &peerv1.Abort{Kind: kind, Text: text}}}
+		a := &peerv1.Abort{Kind: kind, Text: text}
+		if c.asks {
+			a = tellable(err)
+		}
+		c.farewell = &peerv1.Packet{Body: &peerv1.Packet_Abort{Abort: a}}
 		close(c.aborting)
 		t := time.NewTimer(abortTime)
 		defer t.Stop()
@@ -350,6 +356,7 @@ func (c *Conn) take(p *peerv1.Packet) next {
 		close(c.opened)
 		return more
 	case *peerv1.Packet_Abort:
+		c.last.Store(b.Abort)
 		c.in.fail(aborted(c.in.peer, b.Abort.GetText()), true)
 		c.letGo(nil)
 		return stop
@@ -395,6 +402,12 @@ func (c *Conn) streamEnded(err error) {
 	select {
 	case <-c.in.end: // as it should
 	default:
+		s, _ := status.FromError(err)
+		for _, d := range s.Details() {
+			if a, ok := d.(*peerv1.Abort); ok {
+				c.last.Store(a)
+			}
+		}
 		e := c.node.ended(c.in.peer, err)
 		c.retry.Store(e.retry)
 		c.in.fail(e.err, false)

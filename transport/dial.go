@@ -6,12 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 
 	peerv1 "kontor/api/peer/v1"
 	"kontor/identity"
@@ -19,13 +15,13 @@ import (
 )
 
 const (
-	ioBuffer  = 64 << 10
 	firstWait = 100 * time.Millisecond
 	maxWait   = 2 * time.Second
 )
 
-// Dial opens the session id with a peer. addr is host:port; empty means the
-// address pinned with the peer. label names the session for people, such as the
+// Dial opens the session id with a peer. addr is host:port; empty means whatever
+// way there is: a connection that the peer keeps to this node, the address pinned
+// with it, a relay to which this node dials out. label names the session for people, such as the
 // step of the job. While the peer cannot be reached it tries again, see
 // [Options.DialPatience]; a refusal for its certificate or version is final. The
 // error is a [fault.Error] that names the peer.
@@ -33,12 +29,6 @@ func (n *Node) Dial(ctx context.Context, peer, addr string, id [32]byte, label s
 	p, err := n.opt.Peers.Get(peer)
 	if err != nil {
 		return nil, err
-	}
-	if addr == "" {
-		addr = p.Address
-	}
-	if addr == "" {
-		return nil, &fault.Error{Kind: fault.Peer, Party: peer, What: "no address is known for it", Cure: "give one, or have the peer open the connection"}
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -75,7 +65,7 @@ func (n *Node) Dial(ctx context.Context, peer, addr string, id [32]byte, label s
 
 // open makes one attempt.
 func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]byte, label string) (*Conn, ending) {
-	r, e := n.route(ctx, p, addr)
+	r, e := n.reach(ctx, p, addr)
 	if e.err != nil {
 		return nil, e
 	}
@@ -91,17 +81,10 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 	c := n.newConn(p.Name, r.wire, st)
 	c.id, c.label, c.cancel, c.closeSend = id, label, cancel, st.CloseSend
 	c.in.widen(queueBytes)
-	n.mu.Lock()
-	if n.closing {
-		n.mu.Unlock()
+	if !n.begin(c, &peerv1.Packet{Body: &peerv1.Packet_Open{Open: &peerv1.Open{Session: id[:], Step: label, Greeting: n.greeting}}}) {
 		cancel()
 		return nil, ending{err: stopped(p.Name)}
 	}
-	n.conns[c] = struct{}{}
-	n.wg.Add(2)
-	n.mu.Unlock()
-	go c.write(&peerv1.Packet{Body: &peerv1.Packet_Open{Open: &peerv1.Open{Session: id[:], Step: label, Greeting: n.greeting}}})
-	go c.read()
 	select {
 	case <-c.opened:
 		c.owned.Store(true)
@@ -114,158 +97,6 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 		c.letGo(nil)
 		return nil, ending{err: interrupted(ctx, p.Name)}
 	}
-}
-
-// route is the connection to a peer that its sessions share.
-type route struct {
-	ready  chan struct{} // closed when the rest is set
-	end    ending
-	wire   *wire
-	cc     *grpc.ClientConn
-	client peerv1.PeerClient
-}
-
-func (r *route) close() {
-	<-r.ready
-	if r.end.err == nil {
-		r.cc.Close()
-		r.wire.Close()
-	}
-}
-
-// usable reports whether new sessions can be opened on it.
-func (r *route) usable() bool {
-	select {
-	case <-r.wire.down:
-		return false
-	default:
-		return !r.wire.silent.Load() && r.cc.GetState() == connectivity.Ready // a peer that is stopping takes no new ones
-	}
-}
-
-// route returns a connection to the peer on which both sides have agreed about
-// versions, a new one if there is none.
-func (n *Node) route(ctx context.Context, p identity.Peer, addr string) (*route, ending) {
-	key := p.Fingerprint() + " " + addr
-	for {
-		n.mu.Lock()
-		if n.closing {
-			n.mu.Unlock()
-			return nil, ending{err: stopped(p.Name)}
-		}
-		r := n.routes[key]
-		if r == nil {
-			r = &route{ready: make(chan struct{})}
-			n.routes[key] = r
-			n.wg.Add(1)
-			n.mu.Unlock()
-			n.connect(ctx, r, p, addr)
-			close(r.ready)
-			if r.end.err != nil {
-				n.unroute(key, r)
-				n.wg.Done()
-				return nil, r.end
-			}
-			go func() {
-				defer n.wg.Done()
-				<-r.wire.down
-				n.unroute(key, r)
-				r.cc.Close()
-			}()
-			return r, ending{}
-		}
-		n.mu.Unlock()
-		select {
-		case <-r.ready:
-		case <-ctx.Done():
-			return nil, ending{err: interrupted(ctx, p.Name)}
-		}
-		if r.end.err == nil && r.usable() {
-			return r, ending{}
-		}
-		if r.end.err != nil && fault.KindOf(r.end.err) != fault.Cancelled {
-			return nil, r.end // others tried at the same time
-		}
-		n.unroute(key, r)
-	}
-}
-
-func (n *Node) unroute(key string, r *route) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.routes[key] == r {
-		delete(n.routes, key)
-	}
-}
-
-// connect fills r: TCP, TLS with the pinned key, Hello.
-func (n *Node) connect(ctx context.Context, r *route, p identity.Peer, addr string) {
-	limit := max(n.opt.Silence, time.Second)
-	raw, err := (&net.Dialer{Timeout: limit}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		r.end = unreachable(ctx, p.Name, addr, err)
-		return
-	}
-	w := newWire(raw, nil)
-	secured := tls.Client(w, n.clientTLS(p))
-	hctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if err := secured.HandshakeContext(hctx); err != nil {
-		w.Close()
-		r.end = handshakeFailed(ctx, p.Name, addr, err)
-		return
-	}
-	if secured.ConnectionState().NegotiatedProtocol != "h2" {
-		w.Close()
-		r.end = ending{err: &fault.Error{Kind: fault.Peer, Party: p.Name, What: "what answers at " + addr + " is no Kontor node", Cure: "check the address"}}
-		return
-	}
-	var taken atomic.Bool
-	cc, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
-			if taken.Swap(true) {
-				// gRPC must not connect by itself: a new connection is a new route.
-				return nil, errors.New("the connection was lost")
-			}
-			return secured, nil
-		}),
-		grpc.WithTransportCredentials(handedOver{info: newAuthInfo(secured.ConnectionState(), w)}),
-		grpc.WithAuthority("kontor"), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithIdleTimeout(0),
-		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(wireWindow),
-		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithMaxHeaderListSize(16<<10),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPacket), grpc.MaxCallSendMsgSize(maxPacket)),
-	)
-	if err != nil {
-		w.Close()
-		r.end = ending{err: fmt.Errorf("transport: making a client: %w", err)}
-		return
-	}
-	r.wire, r.cc, r.client = w, cc, peerv1.NewPeerClient(cc)
-	if r.end = n.hello(ctx, r.client, p.Name, limit); r.end.err != nil {
-		cc.Close()
-		w.Close() // if gRPC never took it
-	}
-}
-
-func (n *Node) hello(ctx context.Context, client peerv1.PeerClient, peer string, limit time.Duration) ending {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	reply, err := client.Hello(ctx, &peerv1.HelloRequest{Greeting: n.greeting})
-	if err != nil {
-		return n.ended(peer, err)
-	}
-	theirs := reply.GetGreeting()
-	if err := checkGreeting(theirs); err != nil {
-		return ending{err: violation(peer, err)}
-	}
-	if err := fits(n.greeting, theirs, peer); err != nil {
-		return ending{err: err}
-	}
-	if theirs.Name != peer {
-		return ending{err: &fault.Error{Kind: fault.Trust, Party: peer, What: fmt.Sprintf("it calls itself %q", clean(theirs.Name, 32)),
-			Cure: "agree on one name and add its invitation again"}}
-	}
-	return ending{}
 }
 
 // unreachable says why no TCP connection came about, in words.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	grpcpeer "google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 
 	peerv1 "kontor/api/peer/v1"
 	"kontor/identity"
@@ -29,6 +27,15 @@ type Options struct {
 
 	Listen   string       // host:port to listen on, port 0 for any; empty for a node that only dials
 	Listener net.Listener // instead of Listen; the node closes it
+
+	// OnAsk answers the questions of peers, see [Node.Ask]; nil for a node that
+	// takes none. ctx ends when the peer is gone or waits no more. The error goes
+	// to the peer, its text only as far as [Tell] allows. At most 64 calls for one
+	// peer run at the same time.
+	OnAsk func(ctx context.Context, peer, method string, body []byte) ([]byte, error)
+
+	DialOut []DialOut // peers to which this node keeps a connection through which they reach it
+	Relay   bool      // pass connections on between peers that dial out to this node
 
 	Silence      time.Duration // how long a peer may be silent before it is given up; zero means 6 s
 	Heartbeat    time.Duration // how often this node says that it lives; zero means 1 s, at most a quarter of Silence
@@ -47,26 +54,38 @@ const (
 	defaultHeartbeat = time.Second
 	defaultLinger    = 10 * time.Second
 
-	maxEarly     = 64      // sessions of one peer that wait for their owner
+	maxEarly     = 256     // sessions of one peer that wait for their owner
 	maxUsed      = 4096    // sessions of one peer that are remembered as used
 	maxPacket    = 1 << 20 // bytes of one gRPC message
 	streamWindow = 8 << 20
 	wireWindow   = 16 << 20
 )
 
+// DialOut is a peer with an open port, to which a node that takes no connections
+// keeps one, by which it can be called. That peer may also be a relay, by which
+// the node reaches and is reached by others that dial out to it.
+type DialOut struct {
+	Peer string
+	Addr string // host:port; empty for the one pinned with the peer
+}
+
 // Node is this institution's end of all connections. It is safe for concurrent use.
 type Node struct {
 	opt      Options
 	greeting *peerv1.Greeting
-	server   *grpc.Server // nil for a node that only dials
-	listener *listener
+	server   *grpc.Server // nil for a node that takes no calls
+	listener *listener    // nil for a node that only dials
+	inner    *listener    // of connections that come in tunnels
+	arrivals *arrivals
 	failed   chan error // of the server
 
-	ctx    context.Context // ends when the node closes
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	closed chan struct{} // all is over
-	once   sync.Once
+	ctx        context.Context // ends when the node closes
+	cancel     context.CancelFunc
+	tctx       context.Context // ends when what goes through tunnels is done too
+	endTunnels context.CancelFunc
+	wg         sync.WaitGroup
+	closed     chan struct{} // all is over
+	once       sync.Once
 
 	mu      sync.Mutex
 	closing bool
@@ -75,6 +94,10 @@ type Node struct {
 	waiting map[sessionKey]chan *Conn
 	used    map[string][]([32]byte) // by peer: sessions that were accepted, oldest first
 	routes  map[string]*route       // by peer and address
+	asks    map[string]int          // by peer: questions that are being answered
+	tunnels map[tunnelKey]int       // by peer and way: tunnels that it opened
+	back    map[string][]*route     // by fingerprint: connections that peers keep to this node, oldest first
+	outs    []DialOutState          // as Options.DialOut
 }
 
 type sessionKey struct {
@@ -94,7 +117,8 @@ func Listen(o Options) (*Node, error) {
 	o.defaults()
 	n := &Node{opt: o, greeting: o.Version.greeting(o.Identity.Name()), failed: make(chan error, 1), closed: make(chan struct{}),
 		conns: map[*Conn]struct{}{}, early: map[string][]*Conn{}, waiting: map[sessionKey]chan *Conn{},
-		used: map[string][]([32]byte){}, routes: map[string]*route{}}
+		used: map[string][]([32]byte){}, routes: map[string]*route{},
+		asks: map[string]int{}, tunnels: map[tunnelKey]int{}, back: map[string][]*route{}}
 	if err := checkGreeting(n.greeting); err != nil {
 		return nil, fmt.Errorf("transport: own version: %w", err)
 	}
@@ -106,9 +130,11 @@ func Listen(o Options) (*Node, error) {
 		}
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if l != nil {
+	n.tctx, n.endTunnels = context.WithCancel(context.Background())
+	if l != nil || len(o.DialOut) > 0 {
 		n.serve(l)
 	}
+	n.dialOut()
 	return n, nil
 }
 
@@ -150,7 +176,6 @@ func cannotListen(address string, err error) error {
 }
 
 func (n *Node) serve(l net.Listener) {
-	n.listener = newListener(l)
 	n.server = grpc.NewServer(
 		grpc.Creds(serverCredentials{node: n}),
 		grpc.UnaryInterceptor(n.checkUnary), grpc.StreamInterceptor(n.checkStream),
@@ -161,6 +186,15 @@ func (n *Node) serve(l net.Listener) {
 		grpc.WaitForHandlers(true),
 	)
 	peerv1.RegisterPeerServer(n.server, service{node: n})
+	if len(n.opt.DialOut) > 0 {
+		n.arrivals = newArrivals()
+		n.inner = newListener(n.arrivals)
+		n.wg.Go(func() { n.server.Serve(n.inner) })
+	}
+	if l == nil {
+		return
+	}
+	n.listener = newListener(l)
 	n.wg.Go(func() {
 		if err := n.server.Serve(n.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			n.failed <- fault.Wrap(fault.Local, err, "this node can take no more connections", "look at the system's log and start it again")
@@ -229,12 +263,14 @@ func (n *Node) shut() {
 	wg.Wait()
 	if n.server != nil {
 		// What handlers have returned is written out, then nobody is waited for.
-		n.listener.Close()
-		n.listener.cut(false)
-		t := time.AfterFunc(time.Second, func() { n.listener.cut(true) })
+		t := time.AfterFunc(time.Second, func() { n.cut(true) })
+		u := time.AfterFunc(time.Second/5, n.endTunnels)
+		n.cut(false)
 		n.server.GracefulStop()
 		t.Stop()
+		u.Stop()
 	}
+	n.endTunnels()
 	n.mu.Lock()
 	routes := n.routes
 	n.routes = nil
@@ -243,6 +279,16 @@ func (n *Node) shut() {
 		r.close()
 	}
 	n.wg.Wait()
+}
+
+// cut closes the listeners and the connections that they took; see [listener.cut].
+func (n *Node) cut(all bool) {
+	for _, l := range []*listener{n.listener, n.inner} {
+		if l != nil {
+			l.Close()
+			l.cut(all)
+		}
+	}
 }
 
 func (n *Node) refused(err error) {
@@ -322,173 +368,4 @@ func (n *Node) greet(peer string, g *peerv1.Greeting) error {
 			Text: "the caller is known here as " + peer, Name: peer})
 	}
 	return nil
-}
-
-// service is the callee's side of the protocol.
-type service struct {
-	peerv1.UnimplementedPeerServer
-	node *Node
-}
-
-// Hello implements peerv1.PeerServer.
-func (s service) Hello(ctx context.Context, r *peerv1.HelloRequest) (*peerv1.HelloReply, error) {
-	if err := s.node.greet(ctx.Value(callerKey{}).(caller).peer, r.GetGreeting()); err != nil {
-		return nil, err
-	}
-	return &peerv1.HelloReply{Greeting: s.node.greeting}, nil
-}
-
-// Exchange implements peerv1.PeerServer. The goroutines of the session do the
-// work; the handler keeps the stream for them.
-func (s service) Exchange(st grpc.BidiStreamingServer[peerv1.Packet, peerv1.Packet]) error {
-	n := s.node
-	from := st.Context().Value(callerKey{}).(caller)
-	c := n.newConn(from.peer, from.wire, st)
-	n.wg.Add(1)
-	go c.answer()
-	<-c.released
-	return c.status
-}
-
-// answer reads the packet that opens the session, registers it and reads on.
-func (c *Conn) answer() {
-	defer c.node.wg.Done()
-	alarm := newAlarm(c)
-	alarm.arm()
-	p, err := c.stream.Recv()
-	alarm.disarm()
-	if err != nil {
-		c.letGo(status.Error(codes.Aborted, "no session was opened"))
-		return
-	}
-	c.received.Add(size(p))
-	open := p.GetOpen()
-	if open == nil || len(open.Session) != len(c.id) || len(open.Step) > maxLabel {
-		c.node.refused(violation(c.in.peer, errors.New("its first packet opens no session")))
-		c.letGo(refusal(codes.InvalidArgument, &peerv1.Refusal{Reason: peerv1.Refusal_REASON_PROTOCOL, Text: "the first packet opens no session"}))
-		return
-	}
-	if err := c.node.greet(c.in.peer, open.Greeting); err != nil {
-		c.letGo(err)
-		return
-	}
-	c.id, c.label = [32]byte(open.Session), clean(open.Step, maxLabel)
-	if r := c.node.register(c); r != nil {
-		c.letGo(refusal(codes.FailedPrecondition, r))
-		return
-	}
-	go c.write(&peerv1.Packet{Body: &peerv1.Packet_Opened{Opened: &peerv1.Opened{}}})
-	c.read()
-}
-
-// maxLabel bounds the label of a session in bytes.
-const maxLabel = 128
-
-// register takes in a session that a peer opened: it goes to the Accept that
-// waits for it, or waits itself. Both goroutines of c count from here on.
-func (n *Node) register(c *Conn) *peerv1.Refusal {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	peer := c.in.peer
-	if n.closing {
-		return &peerv1.Refusal{Reason: peerv1.Refusal_REASON_LOCAL, Text: "it is being stopped"}
-	}
-	early := n.early[peer]
-	if i := slices.IndexFunc(early, func(e *Conn) bool { return e.id == c.id }); i >= 0 && early[i].in.failure() != nil && early[i].finished() {
-		early = slices.Delete(early, i, i+1) // the caller lost that connection before it knew it had one
-		n.early[peer] = early
-	} else if i >= 0 || slices.Contains(n.used[peer], c.id) {
-		return &peerv1.Refusal{Reason: peerv1.Refusal_REASON_REPLAY, Text: "the session was opened before"}
-	}
-	key := sessionKey{peer, c.id}
-	if w := n.waiting[key]; w != nil {
-		delete(n.waiting, key)
-		n.own(c)
-		w <- c
-	} else {
-		if len(early) >= maxEarly {
-			// One that has ended makes room; it was kept only to say how it ended.
-			i := slices.IndexFunc(early, func(e *Conn) bool { return e.finished() })
-			if i < 0 {
-				return &peerv1.Refusal{Reason: peerv1.Refusal_REASON_BUSY, Text: "too many sessions wait"}
-			}
-			early = slices.Delete(early, i, i+1)
-		}
-		n.early[peer] = append(early, c)
-	}
-	n.conns[c] = struct{}{}
-	n.wg.Add(2)
-	return nil
-}
-
-// own gives c to whoever accepts it. n.mu is held.
-func (n *Node) own(c *Conn) {
-	c.owned.Store(true)
-	c.in.widen(queueBytes)
-	peer := c.in.peer
-	used := append(n.used[peer], c.id)
-	if len(used) > maxUsed {
-		used = slices.Delete(used, 0, len(used)-maxUsed)
-	}
-	n.used[peer] = used
-}
-
-// forget drops a connection whose reader has ended.
-func (n *Node) forget(c *Conn) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.conns, c)
-}
-
-// Accept waits until that peer opens that session. The error is a [fault.Error]
-// that names the peer; if the peer opened the session and ended it with an error
-// before, it is that error. A session can be accepted once.
-func (n *Node) Accept(ctx context.Context, peer string, id [32]byte) (*Conn, error) {
-	key := sessionKey{peer, id}
-	n.mu.Lock()
-	if n.closing {
-		n.mu.Unlock()
-		return nil, stopped(peer)
-	}
-	if i := slices.IndexFunc(n.early[peer], func(e *Conn) bool { return e.id == id }); i >= 0 {
-		c := n.early[peer][i]
-		n.early[peer] = slices.Delete(n.early[peer], i, i+1)
-		n.own(c)
-		n.mu.Unlock()
-		return accepted(c)
-	}
-	if n.waiting[key] != nil || slices.Contains(n.used[peer], id) {
-		n.mu.Unlock()
-		return nil, &fault.Error{Kind: fault.Internal, Party: peer, What: "the session is accepted twice", Cure: "this is a defect of Kontor, please report it"}
-	}
-	w := make(chan *Conn, 1)
-	n.waiting[key] = w
-	n.mu.Unlock()
-	var err error
-	select {
-	case c := <-w:
-		return accepted(c)
-	case <-ctx.Done():
-		err = interrupted(ctx, peer)
-	case <-n.ctx.Done():
-		err = stopped(peer)
-	}
-	n.mu.Lock()
-	delete(n.waiting, key)
-	n.mu.Unlock()
-	select {
-	case c := <-w: // it came at the last moment
-		c.Abort(err)
-	default:
-	}
-	return nil, err
-}
-
-// accepted turns a connection that failed while it waited into its error.
-func accepted(c *Conn) (*Conn, error) {
-	if err := c.in.failure(); err != nil {
-		c.letGo(nil)
-		return nil, err
-	}
-	return c, nil
 }

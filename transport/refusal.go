@@ -111,6 +111,11 @@ func (n *Node) turnedDown(peer string, r *peerv1.Refusal) ending {
 		f.What, f.Cure = "it refused the version of this Kontor: "+clean(r.Text, 200), "run the same version on both sides"
 	case peerv1.Refusal_REASON_REPLAY:
 		f.Kind, f.What, f.Cure = fault.Protocol, "it has seen this session before", "run the job again, which makes a new session"
+	case peerv1.Refusal_REASON_NO_WAY:
+		f.Kind, f.Err, f.Cure = fault.Peer, errNoWay, "check that the party's node is running and dials out to it"
+		retry = true
+	case peerv1.Refusal_REASON_CROWDED:
+		f.Kind, f.Err, f.Cure = fault.Peer, ErrBusy, "try again a moment later"
 	case peerv1.Refusal_REASON_BUSY:
 		f.Kind, f.What, f.Cure = fault.Peer, "too many sessions wait at its node", "look there for jobs that do not proceed"
 	case peerv1.Refusal_REASON_LOCAL:

@@ -207,7 +207,7 @@ func rawClient(t *testing.T, from, to *Node) peerv1.PeerClient {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, e := from.route(deadline(t), p, to.Addr())
+	r, e := from.route(deadline(t), p, from.direct(p, to.Addr()))
 	if e.err != nil {
 		t.Fatal(e.err)
 	}
@@ -217,15 +217,15 @@ func rawClient(t *testing.T, from, to *Node) peerv1.PeerClient {
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	v1 := VersionInfo{Software: "0.1.0", Capabilities: []string{"psi-ecdh/1"}}
-	v2 := VersionInfo{Software: "0.2.0", WireMin: 2, WireMax: 3, Capabilities: []string{"psi-ecdh/1", "boost/1"}}
+	v2 := VersionInfo{Software: "0.2.0", WireMin: 3, WireMax: 4, Capabilities: []string{"psi-ecdh/1", "boost/1"}}
 	needy := VersionInfo{Software: "0.3.0", Capabilities: []string{"psi-ecdh/1", "boost/1"}, Required: []string{"psi-ecdh/1", "boost/1"}}
 	for name, c := range map[string]struct {
 		bank, telecom VersionInfo
 		atBank        string
 		atTelecom     string
 	}{
-		"newer callee": {v1, v2, "it runs Kontor 0.2.0 (wire protocol 2 to 3), this is Kontor 0.1.0 (wire protocol 1); upgrade this Kontor to 0.2.0 or later",
-			"it runs Kontor 0.1.0 (wire protocol 1), this is Kontor 0.2.0 (wire protocol 2 to 3); upgrade Kontor at bank to 0.2.0 or later"},
+		"newer callee": {v1, v2, "it runs Kontor 0.2.0 (wire protocol 3 to 4), this is Kontor 0.1.0 (wire protocol 1 to 2); upgrade this Kontor to 0.2.0 or later",
+			"it runs Kontor 0.1.0 (wire protocol 1 to 2), this is Kontor 0.2.0 (wire protocol 3 to 4); upgrade Kontor at bank to 0.2.0 or later"},
 		"newer caller": {v2, v1, "upgrade Kontor at telecom to 0.2.0 or later", "upgrade this Kontor to 0.2.0 or later"},
 		"callee lacks": {needy, v1, "lacks boost/1; upgrade Kontor at telecom to 0.3.0 or later", "needs boost/1, which is not here; upgrade this Kontor to 0.3.0 or later"},
 		"caller lacks": {v1, needy, "needs boost/1, which is not here; upgrade this Kontor to 0.3.0 or later", "lacks boost/1; upgrade Kontor at bank to 0.3.0 or later"},

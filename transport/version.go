@@ -12,8 +12,11 @@ import (
 // The versions of the wire protocol that this code speaks.
 const (
 	WireMin = 1
-	WireMax = 1
+	WireMax = 2
 )
+
+// wireAsk is the version from which on a node knows Ask, Tunnel and Probe.
+const wireAsk = 2
 
 // VersionInfo is what a node says of itself and asks of its peers.
 type VersionInfo struct {

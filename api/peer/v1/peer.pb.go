@@ -24,6 +24,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Through_Way int32
+
+const (
+	Through_WAY_UNSPECIFIED Through_Way = 0
+	Through_WAY_REVERSE     Through_Way = 1 // the caller takes calls of the callee through it
+	Through_WAY_RELAY       Through_Way = 2 // the callee shall pass it on to the node with the identity key peer
+	Through_WAY_DELIVER     Through_Way = 3 // the caller passes it on for another node
+)
+
+// Enum value maps for Through_Way.
+var (
+	Through_Way_name = map[int32]string{
+		0: "WAY_UNSPECIFIED",
+		1: "WAY_REVERSE",
+		2: "WAY_RELAY",
+		3: "WAY_DELIVER",
+	}
+	Through_Way_value = map[string]int32{
+		"WAY_UNSPECIFIED": 0,
+		"WAY_REVERSE":     1,
+		"WAY_RELAY":       2,
+		"WAY_DELIVER":     3,
+	}
+)
+
+func (x Through_Way) Enum() *Through_Way {
+	p := new(Through_Way)
+	*p = x
+	return p
+}
+
+func (x Through_Way) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Through_Way) Descriptor() protoreflect.EnumDescriptor {
+	return file_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (Through_Way) Type() protoreflect.EnumType {
+	return &file_peer_proto_enumTypes[0]
+}
+
+func (x Through_Way) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Through_Way.Descriptor instead.
+func (Through_Way) EnumDescriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{11, 0}
+}
+
 type Refusal_Reason int32
 
 const (
@@ -38,6 +90,8 @@ const (
 	Refusal_REASON_BUSY        Refusal_Reason = 8  // too many sessions wait for their owner
 	Refusal_REASON_PROTOCOL    Refusal_Reason = 9  // the caller broke this protocol
 	Refusal_REASON_LOCAL       Refusal_Reason = 10 // the node itself is in trouble or shutting down
+	Refusal_REASON_NO_WAY      Refusal_Reason = 11 // the node does not pass connections on, or does not reach that peer
+	Refusal_REASON_CROWDED     Refusal_Reason = 12 // too many questions or tunnels of the caller are open
 )
 
 // Enum value maps for Refusal_Reason.
@@ -54,6 +108,8 @@ var (
 		8:  "REASON_BUSY",
 		9:  "REASON_PROTOCOL",
 		10: "REASON_LOCAL",
+		11: "REASON_NO_WAY",
+		12: "REASON_CROWDED",
 	}
 	Refusal_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED": 0,
@@ -67,6 +123,8 @@ var (
 		"REASON_BUSY":        8,
 		"REASON_PROTOCOL":    9,
 		"REASON_LOCAL":       10,
+		"REASON_NO_WAY":      11,
+		"REASON_CROWDED":     12,
 	}
 )
 
@@ -81,11 +139,11 @@ func (x Refusal_Reason) String() string {
 }
 
 func (Refusal_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_peer_proto_enumTypes[0].Descriptor()
+	return file_peer_proto_enumTypes[1].Descriptor()
 }
 
 func (Refusal_Reason) Type() protoreflect.EnumType {
-	return &file_peer_proto_enumTypes[0]
+	return &file_peer_proto_enumTypes[1]
 }
 
 func (x Refusal_Reason) Number() protoreflect.EnumNumber {
@@ -94,7 +152,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{10, 0}
+	return file_peer_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Greeting is what a node says of itself.
@@ -270,8 +328,8 @@ func (x *HelloReply) GetGreeting() *Greeting {
 	return nil
 }
 
-// Packet is the unit of an Exchange. The caller's first is Open, the callee's
-// first is Opened.
+// Packet is the unit of an Exchange, of an Ask and of a Tunnel. The caller's first
+// is Open, Question or Through, the callee's first is Opened.
 type Packet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -282,6 +340,8 @@ type Packet struct {
 	//	*Packet_Heartbeat
 	//	*Packet_Abort
 	//	*Packet_Close
+	//	*Packet_Question
+	//	*Packet_Through
 	Body          isPacket_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -378,6 +438,24 @@ func (x *Packet) GetClose() *Close {
 	return nil
 }
 
+func (x *Packet) GetQuestion() *Question {
+	if x != nil {
+		if x, ok := x.Body.(*Packet_Question); ok {
+			return x.Question
+		}
+	}
+	return nil
+}
+
+func (x *Packet) GetThrough() *Through {
+	if x != nil {
+		if x, ok := x.Body.(*Packet_Through); ok {
+			return x.Through
+		}
+	}
+	return nil
+}
+
 type isPacket_Body interface {
 	isPacket_Body()
 }
@@ -406,6 +484,14 @@ type Packet_Close struct {
 	Close *Close `protobuf:"bytes,6,opt,name=close,proto3,oneof"`
 }
 
+type Packet_Question struct {
+	Question *Question `protobuf:"bytes,7,opt,name=question,proto3,oneof"` // of an Ask only
+}
+
+type Packet_Through struct {
+	Through *Through `protobuf:"bytes,8,opt,name=through,proto3,oneof"` // of a Tunnel only
+}
+
 func (*Packet_Open) isPacket_Body() {}
 
 func (*Packet_Opened) isPacket_Body() {}
@@ -417,6 +503,10 @@ func (*Packet_Heartbeat) isPacket_Body() {}
 func (*Packet_Abort) isPacket_Body() {}
 
 func (*Packet_Close) isPacket_Body() {}
+
+func (*Packet_Question) isPacket_Body() {}
+
+func (*Packet_Through) isPacket_Body() {}
 
 // Open asks for a session.
 type Open struct {
@@ -608,9 +698,13 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 
 // Abort ends the session with an error of the sender. Nothing follows.
 type Abort struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // class of the error
-	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // a sentence that holds no data
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // class of the error
+	Text  string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // a sentence that holds no data
+	// In the answer to a Question: the text was written for the asker.
+	Told          bool   `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`
+	Cure          string `protobuf:"bytes,4,opt,name=cure,proto3" json:"cure,omitempty"` // what to do about it, if told
+	Step          string `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"` // of the job, if told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +753,27 @@ func (x *Abort) GetText() string {
 	return ""
 }
 
+func (x *Abort) GetTold() bool {
+	if x != nil {
+		return x.Told
+	}
+	return false
+}
+
+func (x *Abort) GetCure() string {
+	if x != nil {
+		return x.Cure
+	}
+	return ""
+}
+
+func (x *Abort) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
 // Close ends the session in order. Nothing follows.
 type Close struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -696,6 +811,225 @@ func (*Close) Descriptor() ([]byte, []int) {
 	return file_peer_proto_rawDescGZIP(), []int{9}
 }
 
+// Question opens an Ask. One message follows, the question's body; one message
+// comes back.
+type Question struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Greeting      *Greeting              `protobuf:"bytes,2,opt,name=greeting,proto3" json:"greeting,omitempty"` // again, as in Open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Question) Reset() {
+	*x = Question{}
+	mi := &file_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Question) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Question) ProtoMessage() {}
+
+func (x *Question) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Question.ProtoReflect.Descriptor instead.
+func (*Question) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Question) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Question) GetGreeting() *Greeting {
+	if x != nil {
+		return x.Greeting
+	}
+	return nil
+}
+
+// Through opens a Tunnel. What follows is a TLS connection in chunks.
+type Through struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Way           Through_Way            `protobuf:"varint,1,opt,name=way,proto3,enum=kontor.peer.v1.Through_Way" json:"way,omitempty"`
+	Peer          []byte                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`         // 32 bytes for WAY_RELAY, else empty
+	Greeting      *Greeting              `protobuf:"bytes,3,opt,name=greeting,proto3" json:"greeting,omitempty"` // again, as in Open
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Through) Reset() {
+	*x = Through{}
+	mi := &file_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Through) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Through) ProtoMessage() {}
+
+func (x *Through) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Through.ProtoReflect.Descriptor instead.
+func (*Through) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Through) GetWay() Through_Way {
+	if x != nil {
+		return x.Way
+	}
+	return Through_WAY_UNSPECIFIED
+}
+
+func (x *Through) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *Through) GetGreeting() *Greeting {
+	if x != nil {
+		return x.Greeting
+	}
+	return nil
+}
+
+type ProbeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"` // thrown away
+	Reply         uint32                 `protobuf:"varint,2,opt,name=reply,proto3" json:"reply,omitempty"`    // how many bytes to send back
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRequest) Reset() {
+	*x = ProbeRequest{}
+	mi := &file_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRequest) ProtoMessage() {}
+
+func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
+func (*ProbeRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ProbeRequest) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *ProbeRequest) GetReply() uint32 {
+	if x != nil {
+		return x.Reply
+	}
+	return 0
+}
+
+type ProbeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Payload       []byte                 `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	Clock         int64                  `protobuf:"varint,2,opt,name=clock,proto3" json:"clock,omitempty"` // of the callee, nanoseconds since 1970
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeReply) Reset() {
+	*x = ProbeReply{}
+	mi := &file_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeReply) ProtoMessage() {}
+
+func (x *ProbeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeReply.ProtoReflect.Descriptor instead.
+func (*ProbeReply) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ProbeReply) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *ProbeReply) GetClock() int64 {
+	if x != nil {
+		return x.Clock
+	}
+	return 0
+}
+
 // Refusal is the detail of a gRPC status by which a node turns a call down.
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -709,7 +1043,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +1055,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +1068,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{10}
+	return file_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -782,14 +1116,16 @@ const file_peer_proto_rawDesc = "" +
 	"\bgreeting\x18\x01 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\"B\n" +
 	"\n" +
 	"HelloReply\x124\n" +
-	"\bgreeting\x18\x01 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\"\xb6\x02\n" +
+	"\bgreeting\x18\x01 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\"\xa3\x03\n" +
 	"\x06Packet\x12*\n" +
 	"\x04open\x18\x01 \x01(\v2\x14.kontor.peer.v1.OpenH\x00R\x04open\x120\n" +
 	"\x06opened\x18\x02 \x01(\v2\x16.kontor.peer.v1.OpenedH\x00R\x06opened\x12-\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x15.kontor.peer.v1.ChunkH\x00R\x05chunk\x129\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x19.kontor.peer.v1.HeartbeatH\x00R\theartbeat\x12-\n" +
 	"\x05abort\x18\x05 \x01(\v2\x15.kontor.peer.v1.AbortH\x00R\x05abort\x12-\n" +
-	"\x05close\x18\x06 \x01(\v2\x15.kontor.peer.v1.CloseH\x00R\x05closeB\x06\n" +
+	"\x05close\x18\x06 \x01(\v2\x15.kontor.peer.v1.CloseH\x00R\x05close\x126\n" +
+	"\bquestion\x18\a \x01(\v2\x18.kontor.peer.v1.QuestionH\x00R\bquestion\x123\n" +
+	"\athrough\x18\b \x01(\v2\x17.kontor.peer.v1.ThroughH\x00R\athroughB\x06\n" +
 	"\x04body\"j\n" +
 	"\x04Open\x12\x18\n" +
 	"\asession\x18\x01 \x01(\fR\asession\x12\x12\n" +
@@ -799,16 +1135,38 @@ const file_peer_proto_rawDesc = "" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\bR\x04last\"\v\n" +
-	"\tHeartbeat\"/\n" +
+	"\tHeartbeat\"k\n" +
 	"\x05Abort\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\a\n" +
-	"\x05Close\"\x84\x03\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x12\n" +
+	"\x04told\x18\x03 \x01(\bR\x04told\x12\x12\n" +
+	"\x04cure\x18\x04 \x01(\tR\x04cure\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\tR\x04step\"\a\n" +
+	"\x05Close\"X\n" +
+	"\bQuestion\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x124\n" +
+	"\bgreeting\x18\x02 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\"\xcf\x01\n" +
+	"\aThrough\x12-\n" +
+	"\x03way\x18\x01 \x01(\x0e2\x1b.kontor.peer.v1.Through.WayR\x03way\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\fR\x04peer\x124\n" +
+	"\bgreeting\x18\x03 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\"K\n" +
+	"\x03Way\x12\x13\n" +
+	"\x0fWAY_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vWAY_REVERSE\x10\x01\x12\r\n" +
+	"\tWAY_RELAY\x10\x02\x12\x0f\n" +
+	"\vWAY_DELIVER\x10\x03\">\n" +
+	"\fProbeRequest\x12\x18\n" +
+	"\apayload\x18\x01 \x01(\fR\apayload\x12\x14\n" +
+	"\x05reply\x18\x02 \x01(\rR\x05reply\"<\n" +
+	"\n" +
+	"ProbeReply\x12\x18\n" +
+	"\apayload\x18\x01 \x01(\fR\apayload\x12\x14\n" +
+	"\x05clock\x18\x02 \x01(\x03R\x05clock\"\xab\x03\n" +
 	"\aRefusal\x126\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.kontor.peer.v1.Refusal.ReasonR\x06reason\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x124\n" +
 	"\bgreeting\x18\x03 \x01(\v2\x18.kontor.peer.v1.GreetingR\bgreeting\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"\xe2\x01\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\x89\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_UNKNOWN\x10\x01\x12\x12\n" +
@@ -821,10 +1179,15 @@ const file_peer_proto_rawDesc = "" +
 	"\vREASON_BUSY\x10\b\x12\x13\n" +
 	"\x0fREASON_PROTOCOL\x10\t\x12\x10\n" +
 	"\fREASON_LOCAL\x10\n" +
-	"2\x89\x01\n" +
+	"\x12\x11\n" +
+	"\rREASON_NO_WAY\x10\v\x12\x12\n" +
+	"\x0eREASON_CROWDED\x10\f2\xc5\x02\n" +
 	"\x04Peer\x12A\n" +
 	"\x05Hello\x12\x1c.kontor.peer.v1.HelloRequest\x1a\x1a.kontor.peer.v1.HelloReply\x12>\n" +
-	"\bExchange\x12\x16.kontor.peer.v1.Packet\x1a\x16.kontor.peer.v1.Packet(\x010\x01B\x1bZ\x19kontor/api/peer/v1;peerv1b\x06proto3"
+	"\bExchange\x12\x16.kontor.peer.v1.Packet\x1a\x16.kontor.peer.v1.Packet(\x010\x01\x129\n" +
+	"\x03Ask\x12\x16.kontor.peer.v1.Packet\x1a\x16.kontor.peer.v1.Packet(\x010\x01\x12<\n" +
+	"\x06Tunnel\x12\x16.kontor.peer.v1.Packet\x1a\x16.kontor.peer.v1.Packet(\x010\x01\x12A\n" +
+	"\x05Probe\x12\x1c.kontor.peer.v1.ProbeRequest\x1a\x1a.kontor.peer.v1.ProbeReplyB\x1bZ\x19kontor/api/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -838,43 +1201,59 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_peer_proto_goTypes = []any{
-	(Refusal_Reason)(0),  // 0: kontor.peer.v1.Refusal.Reason
-	(*Greeting)(nil),     // 1: kontor.peer.v1.Greeting
-	(*HelloRequest)(nil), // 2: kontor.peer.v1.HelloRequest
-	(*HelloReply)(nil),   // 3: kontor.peer.v1.HelloReply
-	(*Packet)(nil),       // 4: kontor.peer.v1.Packet
-	(*Open)(nil),         // 5: kontor.peer.v1.Open
-	(*Opened)(nil),       // 6: kontor.peer.v1.Opened
-	(*Chunk)(nil),        // 7: kontor.peer.v1.Chunk
-	(*Heartbeat)(nil),    // 8: kontor.peer.v1.Heartbeat
-	(*Abort)(nil),        // 9: kontor.peer.v1.Abort
-	(*Close)(nil),        // 10: kontor.peer.v1.Close
-	(*Refusal)(nil),      // 11: kontor.peer.v1.Refusal
+	(Through_Way)(0),     // 0: kontor.peer.v1.Through.Way
+	(Refusal_Reason)(0),  // 1: kontor.peer.v1.Refusal.Reason
+	(*Greeting)(nil),     // 2: kontor.peer.v1.Greeting
+	(*HelloRequest)(nil), // 3: kontor.peer.v1.HelloRequest
+	(*HelloReply)(nil),   // 4: kontor.peer.v1.HelloReply
+	(*Packet)(nil),       // 5: kontor.peer.v1.Packet
+	(*Open)(nil),         // 6: kontor.peer.v1.Open
+	(*Opened)(nil),       // 7: kontor.peer.v1.Opened
+	(*Chunk)(nil),        // 8: kontor.peer.v1.Chunk
+	(*Heartbeat)(nil),    // 9: kontor.peer.v1.Heartbeat
+	(*Abort)(nil),        // 10: kontor.peer.v1.Abort
+	(*Close)(nil),        // 11: kontor.peer.v1.Close
+	(*Question)(nil),     // 12: kontor.peer.v1.Question
+	(*Through)(nil),      // 13: kontor.peer.v1.Through
+	(*ProbeRequest)(nil), // 14: kontor.peer.v1.ProbeRequest
+	(*ProbeReply)(nil),   // 15: kontor.peer.v1.ProbeReply
+	(*Refusal)(nil),      // 16: kontor.peer.v1.Refusal
 }
 var file_peer_proto_depIdxs = []int32{
-	1,  // 0: kontor.peer.v1.HelloRequest.greeting:type_name -> kontor.peer.v1.Greeting
-	1,  // 1: kontor.peer.v1.HelloReply.greeting:type_name -> kontor.peer.v1.Greeting
-	5,  // 2: kontor.peer.v1.Packet.open:type_name -> kontor.peer.v1.Open
-	6,  // 3: kontor.peer.v1.Packet.opened:type_name -> kontor.peer.v1.Opened
-	7,  // 4: kontor.peer.v1.Packet.chunk:type_name -> kontor.peer.v1.Chunk
-	8,  // 5: kontor.peer.v1.Packet.heartbeat:type_name -> kontor.peer.v1.Heartbeat
-	9,  // 6: kontor.peer.v1.Packet.abort:type_name -> kontor.peer.v1.Abort
-	10, // 7: kontor.peer.v1.Packet.close:type_name -> kontor.peer.v1.Close
-	1,  // 8: kontor.peer.v1.Open.greeting:type_name -> kontor.peer.v1.Greeting
-	0,  // 9: kontor.peer.v1.Refusal.reason:type_name -> kontor.peer.v1.Refusal.Reason
-	1,  // 10: kontor.peer.v1.Refusal.greeting:type_name -> kontor.peer.v1.Greeting
-	2,  // 11: kontor.peer.v1.Peer.Hello:input_type -> kontor.peer.v1.HelloRequest
-	4,  // 12: kontor.peer.v1.Peer.Exchange:input_type -> kontor.peer.v1.Packet
-	3,  // 13: kontor.peer.v1.Peer.Hello:output_type -> kontor.peer.v1.HelloReply
-	4,  // 14: kontor.peer.v1.Peer.Exchange:output_type -> kontor.peer.v1.Packet
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	2,  // 0: kontor.peer.v1.HelloRequest.greeting:type_name -> kontor.peer.v1.Greeting
+	2,  // 1: kontor.peer.v1.HelloReply.greeting:type_name -> kontor.peer.v1.Greeting
+	6,  // 2: kontor.peer.v1.Packet.open:type_name -> kontor.peer.v1.Open
+	7,  // 3: kontor.peer.v1.Packet.opened:type_name -> kontor.peer.v1.Opened
+	8,  // 4: kontor.peer.v1.Packet.chunk:type_name -> kontor.peer.v1.Chunk
+	9,  // 5: kontor.peer.v1.Packet.heartbeat:type_name -> kontor.peer.v1.Heartbeat
+	10, // 6: kontor.peer.v1.Packet.abort:type_name -> kontor.peer.v1.Abort
+	11, // 7: kontor.peer.v1.Packet.close:type_name -> kontor.peer.v1.Close
+	12, // 8: kontor.peer.v1.Packet.question:type_name -> kontor.peer.v1.Question
+	13, // 9: kontor.peer.v1.Packet.through:type_name -> kontor.peer.v1.Through
+	2,  // 10: kontor.peer.v1.Open.greeting:type_name -> kontor.peer.v1.Greeting
+	2,  // 11: kontor.peer.v1.Question.greeting:type_name -> kontor.peer.v1.Greeting
+	0,  // 12: kontor.peer.v1.Through.way:type_name -> kontor.peer.v1.Through.Way
+	2,  // 13: kontor.peer.v1.Through.greeting:type_name -> kontor.peer.v1.Greeting
+	1,  // 14: kontor.peer.v1.Refusal.reason:type_name -> kontor.peer.v1.Refusal.Reason
+	2,  // 15: kontor.peer.v1.Refusal.greeting:type_name -> kontor.peer.v1.Greeting
+	3,  // 16: kontor.peer.v1.Peer.Hello:input_type -> kontor.peer.v1.HelloRequest
+	5,  // 17: kontor.peer.v1.Peer.Exchange:input_type -> kontor.peer.v1.Packet
+	5,  // 18: kontor.peer.v1.Peer.Ask:input_type -> kontor.peer.v1.Packet
+	5,  // 19: kontor.peer.v1.Peer.Tunnel:input_type -> kontor.peer.v1.Packet
+	14, // 20: kontor.peer.v1.Peer.Probe:input_type -> kontor.peer.v1.ProbeRequest
+	4,  // 21: kontor.peer.v1.Peer.Hello:output_type -> kontor.peer.v1.HelloReply
+	5,  // 22: kontor.peer.v1.Peer.Exchange:output_type -> kontor.peer.v1.Packet
+	5,  // 23: kontor.peer.v1.Peer.Ask:output_type -> kontor.peer.v1.Packet
+	5,  // 24: kontor.peer.v1.Peer.Tunnel:output_type -> kontor.peer.v1.Packet
+	15, // 25: kontor.peer.v1.Peer.Probe:output_type -> kontor.peer.v1.ProbeReply
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -889,14 +1268,16 @@ func file_peer_proto_init() {
 		(*Packet_Heartbeat)(nil),
 		(*Packet_Abort)(nil),
 		(*Packet_Close)(nil),
+		(*Packet_Question)(nil),
+		(*Packet_Through)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

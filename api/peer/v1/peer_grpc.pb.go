@@ -24,6 +24,9 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Hello_FullMethodName    = "/kontor.peer.v1.Peer/Hello"
 	Peer_Exchange_FullMethodName = "/kontor.peer.v1.Peer/Exchange"
+	Peer_Ask_FullMethodName      = "/kontor.peer.v1.Peer/Ask"
+	Peer_Tunnel_FullMethodName   = "/kontor.peer.v1.Peer/Tunnel"
+	Peer_Probe_FullMethodName    = "/kontor.peer.v1.Peer/Probe"
 )
 
 // PeerClient is the client API for Peer service.
@@ -37,6 +40,12 @@ type PeerClient interface {
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloReply, error)
 	// Exchange is one session between two parties.
 	Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Packet, Packet], error)
+	// Ask is one question and its answer. Since wire protocol 2, as all below.
+	Ask(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Packet, Packet], error)
+	// Tunnel carries the bytes of one connection inside this one.
+	Tunnel(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Packet, Packet], error)
+	// Probe measures the way to a node and tells whether it lives.
+	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeReply, error)
 }
 
 type peerClient struct {
@@ -70,6 +79,42 @@ func (c *peerClient) Exchange(ctx context.Context, opts ...grpc.CallOption) (grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_ExchangeClient = grpc.BidiStreamingClient[Packet, Packet]
 
+func (c *peerClient) Ask(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Packet, Packet], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[1], Peer_Ask_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Packet, Packet]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_AskClient = grpc.BidiStreamingClient[Packet, Packet]
+
+func (c *peerClient) Tunnel(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Packet, Packet], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[2], Peer_Tunnel_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Packet, Packet]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_TunnelClient = grpc.BidiStreamingClient[Packet, Packet]
+
+func (c *peerClient) Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProbeReply)
+	err := c.cc.Invoke(ctx, Peer_Probe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -81,6 +126,12 @@ type PeerServer interface {
 	Hello(context.Context, *HelloRequest) (*HelloReply, error)
 	// Exchange is one session between two parties.
 	Exchange(grpc.BidiStreamingServer[Packet, Packet]) error
+	// Ask is one question and its answer. Since wire protocol 2, as all below.
+	Ask(grpc.BidiStreamingServer[Packet, Packet]) error
+	// Tunnel carries the bytes of one connection inside this one.
+	Tunnel(grpc.BidiStreamingServer[Packet, Packet]) error
+	// Probe measures the way to a node and tells whether it lives.
+	Probe(context.Context, *ProbeRequest) (*ProbeReply, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -96,6 +147,15 @@ func (UnimplementedPeerServer) Hello(context.Context, *HelloRequest) (*HelloRepl
 }
 func (UnimplementedPeerServer) Exchange(grpc.BidiStreamingServer[Packet, Packet]) error {
 	return status.Error(codes.Unimplemented, "method Exchange not implemented")
+}
+func (UnimplementedPeerServer) Ask(grpc.BidiStreamingServer[Packet, Packet]) error {
+	return status.Error(codes.Unimplemented, "method Ask not implemented")
+}
+func (UnimplementedPeerServer) Tunnel(grpc.BidiStreamingServer[Packet, Packet]) error {
+	return status.Error(codes.Unimplemented, "method Tunnel not implemented")
+}
+func (UnimplementedPeerServer) Probe(context.Context, *ProbeRequest) (*ProbeReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -143,6 +203,38 @@ func _Peer_Exchange_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_ExchangeServer = grpc.BidiStreamingServer[Packet, Packet]
 
+func _Peer_Ask_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Ask(&grpc.GenericServerStream[Packet, Packet]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_AskServer = grpc.BidiStreamingServer[Packet, Packet]
+
+func _Peer_Tunnel_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Tunnel(&grpc.GenericServerStream[Packet, Packet]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_TunnelServer = grpc.BidiStreamingServer[Packet, Packet]
+
+func _Peer_Probe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProbeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Probe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Probe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Probe(ctx, req.(*ProbeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -154,11 +246,27 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Hello",
 			Handler:    _Peer_Hello_Handler,
 		},
+		{
+			MethodName: "Probe",
+			Handler:    _Peer_Probe_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Exchange",
 			Handler:       _Peer_Exchange_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Ask",
+			Handler:       _Peer_Ask_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Tunnel",
+			Handler:       _Peer_Tunnel_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},
