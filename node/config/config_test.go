@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -38,6 +39,26 @@ func TestTemplateIsReadBack(t *testing.T) {
 	for _, key := range []string{"name", "listen", "advertise", "api", "tls_cert", "tls_key", "dial_out", "relay", "jobs", "parallel", "patience", "cores", "memory", "disk", "reserve", "log", "level", "format"} {
 		if !strings.Contains(text, key+":") {
 			t.Errorf("the template does not show %s", key)
+		}
+	}
+}
+
+// TestDocument holds docs/config.md to the settings and defaults that there are.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Default("bank")
+	for _, row := range []string{
+		"| `name` |", "| `listen` | `" + c.Listen + "` |", "| `advertise` | `\"\"` |", "| `api.listen` | `" + c.API.Listen + "` |", "| `api.tls_cert`, `api.tls_key` | `\"\"` |",
+		"| `dial_out` | `[]` |", "| `relay` | `false` |", fmt.Sprintf("| `jobs.parallel` | `%d` |", c.Jobs.Parallel), "| `jobs.patience` | `" + FormatDuration(c.Jobs.Patience) + "` |",
+		fmt.Sprintf("| `jobs.cores` | `%d` |", c.Jobs.Cores), "| `jobs.memory` | `" + FormatSize(c.Jobs.Memory) + "` |", "| `jobs.disk` | `" + FormatSize(c.Jobs.Disk) + "` |",
+		"| `jobs.reserve` | `" + FormatSize(c.Jobs.Reserve) + "` |", "| `log.level` | `" + c.Log.Level + "` |", "| `log.format` | `" + c.Log.Format + "` |",
+	} {
+		if !strings.Contains(string(b), row) {
+			t.Errorf("docs/config.md has no row %s", row)
 		}
 	}
 }
