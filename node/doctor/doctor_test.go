@@ -174,6 +174,12 @@ func TestIll(t *testing.T) {
 		"state":      {func(p *Probes) { p.Database = func(context.Context) (string, error) { return "", bad } }, "state", false, []string{"burnt", "backup"}},
 		"local only": {func(p *Probes) { configure(p, func(c *config.Config) { c.Listen = "127.0.0.1:0" }) }, "reachable", true, []string{"0.0.0.0:7700"}},
 		"nobody":     {func(p *Probes) { configure(p, func(c *config.Config) { c.Listen = "" }) }, "reachable", true, []string{"dial_out"}},
+		"dials a stranger": {func(p *Probes) {
+			configure(p, func(c *config.Config) { c.DialOut = []config.DialOut{{Peer: "shop"}, {Peer: "shoop", Address: "a:1"}} })
+		}, "dial out", false, []string{"shoop", "accept"}},
+		"dials nowhere": {func(p *Probes) {
+			configure(p, func(c *config.Config) { c.DialOut = []config.DialOut{{Peer: "bank"}} })
+		}, "dial out", false, []string{"address", "bank"}},
 		"foreign address": {func(p *Probes) { configure(p, func(c *config.Config) { c.Listen = "203.0.113.1:0" }) }, "peer port", false,
 			[]string{"does not have", "listen in kontor.yaml"}},
 		"peers": {func(p *Probes) { p.Peers = func() ([]Peer, error) { return nil, bad } }, "peers", false, []string{"burnt"}},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,9 +20,8 @@ import (
 )
 
 // machine looks at what is here.
-func (p *Probes) machine(ctx context.Context) []Check {
-	c, check := p.config()
-	checks := []Check{check, p.home(), p.disk(c.Jobs.Reserve)}
+func (p *Probes) machine(ctx context.Context, c *config.Config) []Check {
+	checks := []Check{p.home(), p.disk(c.Jobs.Reserve)}
 	if p.Certificate != nil {
 		checks = append(checks, p.certificate())
 	}
@@ -226,6 +226,23 @@ func (p *Probes) exposure(c *config.Config) Check {
 	}
 	return warning(name, "only this machine can connect to this node", "listen is "+c.Listen,
 		"to work with peers elsewhere, write listen: 0.0.0.0:7700 or dial_out into "+config.FileName)
+}
+
+// dialOut looks whether the peers to connect to are known at all.
+func dialOut(c *config.Config, peers []Peer) Check {
+	const name = "dial out"
+	for _, d := range c.DialOut {
+		i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name == d.Peer })
+		if i < 0 {
+			return failed(name, "dial_out names "+d.Peer+", which is no accepted peer", nil,
+				"accept its invitation (kontor peer accept), or correct the name in "+config.FileName)
+		}
+		if d.Address == "" && peers[i].Address == "" {
+			return failed(name, "no address is known for "+d.Peer, errors.New("neither dial_out nor its invitation has one"),
+				"write its address under dial_out in "+config.FileName)
+		}
+	}
+	return good(name, "the peers to connect to are known", fmt.Sprintf("dial_out: %d", len(c.DialOut)))
 }
 
 // amount writes a number of bytes for people.
