@@ -69,17 +69,19 @@ type Use struct {
 type Disclosure struct {
 	Step, Component string
 	Kind            string // one of the kinds above
-	To              string // a party's name, a role or "all"; what is for Self alone is not held against the job
-	MinRows         int    // aggregates: over how many rows at least
+	// To is who learns it. Where it is Self, the rules do not mind; a caller that
+	// knows roles writes one disclosure for each party that has the role.
+	To      string
+	MinRows int // aggregates: over how many rows at least
 }
 
 // Decision is a policy's answer.
 type Decision struct {
-	Verdict Verdict
-	RuleID  string // "customers/credit-bank": stays the same when lines move; empty where no rule decided
-	Rule    string // "customers/credit-bank (policy.yaml line 12)"; empty where no rule decided
-	Reason  string // one line; of a denial: what is not allowed, and by which rule
-	Cure    string // of a denial: what to change
+	Verdict Verdict `json:"verdict"`
+	RuleID  string  `json:"rule_id,omitempty"` // "customers/credit-bank": stays the same when lines move; empty where no rule decided
+	Rule    string  `json:"rule,omitempty"`    // "customers/credit-bank (policy.yaml line 12)"; empty where no rule decided
+	Reason  string  `json:"reason"`            // one line; of a denial: what is not allowed, and by which rule
+	Cure    string  `json:"cure,omitempty"`    // of a denial: what to change
 	// MinIntersection is how many joint rows the deciding rule asks for, 0 for any.
-	MinIntersection int
+	MinIntersection int `json:"min_intersection,omitempty"`
 }
