@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -312,19 +313,28 @@ func TestManyPeers(t *testing.T) {
 		peers = append(peers, Peer{Name: fmt.Sprintf("p%02d", i)})
 	}
 	p.Peers = func() ([]Peer, error) { return peers, nil }
-	inside, most := make(chan struct{}, 100), 0
-	meet := make(chan struct{}, 1)
-	meet <- struct{}{}
+	var mu sync.Mutex
+	inside, most, together := 0, 0, make(chan struct{})
 	p.Probe = func(ctx context.Context, peer, _ string) (PeerState, error) {
-		inside <- struct{}{}
-		<-meet
-		most = max(most, len(inside))
-		meet <- struct{}{}
+		mu.Lock()
+		inside++
+		if most = max(most, inside); inside == maxAtOnce && most == inside {
+			select {
+			case <-together:
+			default:
+				close(together)
+			}
+		}
+		mu.Unlock()
 		if peer == "p07" {
 			<-ctx.Done() // its timeout
 			return PeerState{}, ctx.Err()
 		}
-		<-inside
+		<-together // it ends only if so many are looked at together
+		runtime.Gosched()
+		mu.Lock()
+		inside--
+		mu.Unlock()
 		return well(), nil
 	}
 	p.Timeout = 100 * time.Millisecond
