@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -308,7 +309,13 @@ datasets:
 	if got := all(r); got != "b" {
 		t.Errorf("learn: %q", got)
 	}
-	r.Components = []string{"stats"}
+	for i := range 101 { // columns that the job does not insist on do not choose the rule
+		r.Uses = append(r.Uses, Use{Column: fmt.Sprint("x", i), As: AsAggregate})
+	}
+	if got := all(r); got != "b" {
+		t.Errorf("learn, with columns of no interest: %q", got)
+	}
+	r.Uses, r.Components = nil, []string{"stats"}
 	if got := all(r); got != "a" {
 		t.Errorf("stats: %q", got)
 	}
@@ -428,5 +435,41 @@ func TestLoadHashSource(t *testing.T) {
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "none")); fault.KindOf(err) != fault.Local {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// The rules in the document are read by people who copy them.
+func TestDocumentedPoliciesAreValid(t *testing.T) {
+	doc, err := os.ReadFile("../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(doc, -1)
+	if len(blocks) < 3 {
+		t.Fatalf("%d examples found", len(blocks))
+	}
+	for _, b := range blocks {
+		text := b[1]
+		if !bytes.HasPrefix(text, []byte("version")) {
+			text = append([]byte("version: 1\n"), text...)
+		}
+		if _, err := Parse("docs/policy.md", text); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	p := parse(t, string(blocks[0][1]))
+	r := credit()
+	r.Purpose, r.MinIntersection = "credit-scoring", 1000
+	r.Uses = []Use{{Column: "customer_id", As: AsJoin}, {Column: "income", As: AsLabel}}
+	d, err := p.Decide(r)
+	if err != nil || !bytes.Contains(doc, []byte(d.Reason+"; "+d.Cure)) {
+		t.Errorf("the document does not show %q (%v)", d.Reason+"; "+d.Cure, err)
+	}
+	for _, words := range [][]string{revealKinds, columnUses, topKeys, shareKeys, denyKeys} {
+		for _, w := range words {
+			if !bytes.Contains(doc, []byte("`"+w+"`")) {
+				t.Errorf("the document does not explain %s", w)
+			}
+		}
 	}
 }
