@@ -54,8 +54,7 @@ func add[I, O any](s *server, r route, f func(context.Context, *I) (*O, error)) 
 	})
 }
 
-// addList registers an operation without input that answers with a list, and
-// addOne one that answers with a thing.
+// addOne registers an operation without input.
 func addOne[T any](s *server, r route, f func(context.Context) (*T, error)) {
 	add(s, r, func(ctx context.Context, _ *none) (*out[T], error) { return wrap(f(ctx)) })
 }
@@ -229,7 +228,7 @@ func (s *server) routeData() {
 	add(s, route{id: "remove-data", method: "DELETE", path: "/v1/data/{name}", tag: "data", summary: "Take a dataset from the catalogue; the source stays as it is"},
 		func(ctx context.Context, in *named) (*none, error) { return done(s.svc.RemoveDataset(ctx, in.Name)) })
 	type publish struct {
-		named
+		Name string `path:"name" minLength:"1" maxLength:"100"`
 		Body PublishRequest
 	}
 	add(s, route{id: "publish-data", method: "PUT", path: "/v1/data/{name}/published", tag: "data", summary: "Say which peers may see names, types and rounded sizes"},

@@ -48,7 +48,7 @@ func (s *server) routeJobs() {
 	add(s, route{id: "show-job", method: "GET", path: "/v1/jobs/{id}", tag: "jobs", summary: "A job"},
 		func(ctx context.Context, in *jobID) (*out[Job], error) { return wrap(s.svc.Job(ctx, in.ID)) })
 	type noted struct {
-		jobID
+		ID   string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier or unique prefix of one"`
 		Body *NoteRequest
 	}
 	add(s, route{id: "approve-job", method: "POST", path: "/v1/jobs/{id}/approve", tag: "jobs", summary: "Allow a job that waits for a person here"},
@@ -56,7 +56,7 @@ func (s *server) routeJobs() {
 			return wrap(s.svc.Approve(ctx, in.ID, orZero(in.Body).Note))
 		})
 	type reasoned struct {
-		jobID
+		ID   string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier or unique prefix of one"`
 		Body *ReasonRequest
 	}
 	add(s, route{id: "reject-job", method: "POST", path: "/v1/jobs/{id}/reject", tag: "jobs", summary: "Refuse a job that waits for a person here"},
@@ -94,9 +94,9 @@ func (s *server) routeJobParts() {
 	add(s, route{id: "job-events", method: "GET", path: "/v1/jobs/{id}/events", tag: "jobs", media: "text/event-stream",
 		summary: "What happens to a job, as server-sent events: state, step, progress, log, end"}, s.watch)
 	type logPage struct {
-		jobID
-		After int64 `query:"after" minimum:"0" doc:"Only lines after this number"`
-		Limit int   `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
+		ID    string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier or unique prefix of one"`
+		After int64  `query:"after" minimum:"0" doc:"Only lines after this number"`
+		Limit int    `query:"limit" minimum:"1" maximum:"10000" default:"1000"`
 	}
 	add(s, route{id: "job-log", method: "GET", path: "/v1/jobs/{id}/log", tag: "jobs", summary: "A job's log, oldest line first"},
 		func(ctx context.Context, in *logPage) (*out[Log], error) {
@@ -116,7 +116,7 @@ func (s *server) routeJobParts() {
 }
 
 type modelTag struct {
-	modelID
+	ID  string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier, unique prefix of one, or tag"`
 	Tag string `path:"tag" minLength:"1" maxLength:"64" doc:"One tag names one model: setting it takes it from another"`
 }
 
@@ -139,7 +139,7 @@ func (s *server) routeModels() {
 	add(s, route{id: "export-model", method: "GET", path: "/v1/models/{id}/export", tag: "models", media: "application/zip",
 		summary: "This party's part of a model with its record"}, s.exportModel)
 	type predict struct {
-		modelID
+		ID   string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier, unique prefix of one, or tag"`
 		Body PredictRequest
 	}
 	add(s, route{id: "predict-model", method: "POST", path: "/v1/models/{id}/predict", tag: "models", status: http.StatusCreated, summary: "Submit a job that scores rows with a model"},

@@ -73,6 +73,8 @@ func NewHandler(o Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		// A stream before on this connection may have left a deadline for its last write.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 		if _, pattern := mux.Handler(r); pattern == "" {
 			s.noRoute(mux, w, r)
 			return

@@ -39,7 +39,7 @@ func (p *patient) Write(b []byte) (int, error) {
 }
 
 type watchInput struct {
-	jobID
+	ID          string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier or unique prefix of one"`
 	After       int64  `query:"after" minimum:"0" doc:"Only events after this number"`
 	LastEventID string `header:"Last-Event-ID" maxLength:"20" doc:"The same, as browsers send it; the larger counts"`
 }
@@ -116,7 +116,7 @@ func (s *server) sendEvents(hc huma.Context, id string, after int64) {
 }
 
 type fileInput struct {
-	jobID
+	ID   string `path:"id" minLength:"1" maxLength:"100" doc:"Identifier or unique prefix of one"`
 	Name string `path:"name" minLength:"1" maxLength:"300" doc:"As in the list of files; a slash is written %2F"`
 }
 
