@@ -2,10 +2,8 @@ package flow
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 
 	"kontor/fed/boost"
@@ -16,13 +14,31 @@ import (
 var errSplit = errors.New("test and valid together leave too few rows to train on")
 
 var boostComponent = &Component{
-	Kind:   "boost",
-	Doc:    "Trains gradient-boosted trees for a binary label over the columns of all parties, under encryption.",
-	Params: boostParams(),
-	Needs:  []string{"joint rows"},
-	Gives:  []string{"model"},
-	Check:  func(p Params) error { return toBoost(p).Validate() },
+	Kind:       "boost",
+	Version:    1,
+	Doc:        "Trains gradient-boosted trees for a binary label over the columns of all parties, under encryption.",
+	Params:     boostParams(),
+	Inputs:     []Port{{Name: TypeRows, Type: TypeRows}, {Name: TypeParts, Type: TypeParts, Optional: true}},
+	Output:     TypeModel,
+	NeedsLabel: true,
+	Features:   true,
+	Check:      func(p Params) error { return toBoost(p).Validate() },
+	Discloses: []Disclosure{
+		{To: ToGuest, Kind: DiscloseSize, Text: "how many usable columns each host has and how many bins each of them, without names"},
+		{To: ToHost, Kind: DiscloseSize, Text: "how many columns and bins the widest host has; how many trees were grown and kept"},
+		{To: ToGuest, Kind: DiscloseAggregate, MinRows: 1, Text: "for every bin of every host column and every node, sums of rounded gradients and Hessians, in small nodes over few rows or one"},
+		{To: ToGuest, Kind: DisclosePartition, Text: "for each host split that it chose, the side of every training and validation row, without column and threshold"},
+		{To: ToHost, Kind: DiscloseFeatureUse, Text: "which of its own splits are used, and in which tree and level each was first wanted"},
+	},
+	Memory: boostMemory,
 	Run:    runBoost,
+}
+
+// boostMemory adds to table and joint rows the binned columns, the vectors of a
+// level and the hint, of which each bin takes about 27 KB.
+func boostMemory(rows, cols int, p Params) int64 {
+	const hint, level = 27 << 10, 64 << 20
+	return 2*tableBytes(rows, cols) + int64(rows)*int64(cols+160) + int64(cols)*int64(p.Int("bins")+1)*hint + level
 }
 
 func boostParams() []ParamDoc {
@@ -49,51 +65,43 @@ func toBoost(p Params) boost.Params {
 	}
 }
 
-func runBoost(ctx context.Context, e *env) error {
-	st, p := e.state, toBoost(e.step.Params)
-	rows := boost.Rows{Train: st.rows("train"), Valid: st.rows("valid")}
-	if rows.Train == nil {
-		rows.Train = make([]int, len(st.ids))
-		for i := range rows.Train {
-			rows.Train[i] = i
-		}
+func runBoost(ctx context.Context, e *env) (artifact, error) {
+	p := toBoost(e.step.Params)
+	parts, _ := e.from[TypeParts].(*division)
+	data := e.joint()
+	rows := boost.Rows{Train: parts.rows("train"), Valid: parts.rows("valid")}
+	if parts == nil {
+		rows.Train = upTo(len(data.ids))
 	}
 	if e.self.Role == session.Host {
-		m, err := boost.TrainHost(ctx, e.session, st.cols, rows, p, e.rand)
+		m, err := boost.TrainHost(ctx, e.session, data.cols, rows, p, e.rand)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		st.hostModel = m
-		e.addModel(m)
 		e.account(m.Kernel)
-		return nil
+		return e.model(&trained{host: m}), nil
 	}
-	if err := twoClasses(st.label, rows); err != nil {
-		return err
+	if err := twoClasses(data.label, rows); err != nil {
+		return nil, err
 	}
 	e.note("training will send each host up to about %.0f MB, or twice that where two sums do not fit one word", queryMB(len(rows.Train), p))
-	m, hist, err := boost.TrainGuest(ctx, e.session, st.cols, st.label, rows, p, e.rand)
+	m, hist, err := boost.TrainGuest(ctx, e.session, data.cols, data.label, rows, p, e.rand)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	st.guestModel, st.history = m, hist
-	e.result.History, e.result.Importance = hist, m.Importance()
-	e.addModel(m)
+	e.result.Importance = m.Importance()
 	e.account(hist.Kernel)
-	return nil
+	return e.model(&trained{guest: m, history: hist}), nil
+}
+
+func (e *env) model(m *trained) *trained {
+	e.result.Model, e.result.ModelID = true, m.id()
+	return m
 }
 
 func (e *env) account(plan string) {
 	e.learned(boost.Learned(e.self.Role, boost.Training)...)
-	e.result.Security = append(e.result.Security, fmt.Sprintf("%s: %s; see matvec/PROTOCOL.md and fed/boost/PROTOCOL.md", e.step.Name, plan))
-}
-
-func (e *env) addModel(m any) {
-	e.result.Files = append(e.result.Files, File{Name: e.step.Name + "-model.json", Write: func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", " ")
-		return enc.Encode(m)
-	}})
+	e.secured("%s; see matvec/PROTOCOL.md and fed/boost/PROTOCOL.md", plan)
 }
 
 // queryMB is what encrypted gradients of all levels of all trees come to: two

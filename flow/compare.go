@@ -21,22 +21,11 @@ type Baseline struct {
 // takes all parties' inputs, so it serves whoever owns all sides: a demo, a
 // simulation, a test. Joint rows, their order and the split are those of the job.
 func Compare(ctx context.Context, spec *Spec, inputs map[string]*Input, progress func(name string, done, total int)) ([]Baseline, error) {
-	st, err := pool(spec, inputs)
+	data, err := pool(spec, inputs)
 	if err != nil {
 		return nil, err
 	}
-	var params Params
-	for _, s := range spec.Steps {
-		e := &env{spec: spec, step: s, state: st}
-		switch s.Kind {
-		case "split":
-			if err := runSplit(ctx, e); err != nil {
-				return nil, err
-			}
-		case "boost":
-			params = s.Params
-		}
-	}
+	params, parts := trainedLast(spec, data.ids)
 	if params == nil {
 		return nil, fault.New(fault.Spec, "the job has no boost step to compare with", "leave out the comparison")
 	}
@@ -45,11 +34,11 @@ func Compare(ctx context.Context, spec *Spec, inputs map[string]*Input, progress
 	for _, b := range []struct {
 		name string
 		cols []boost.Column
-	}{{guest + " alone", st.cols[:len(inputs[guest].Columns)]}, {"pooled plaintext", st.cols}} {
+	}{{guest + " alone", data.cols[:len(inputs[guest].Columns)]}, {"pooled plaintext", data.cols}} {
 		if len(b.cols) == 0 {
 			continue
 		}
-		m, err := plaintext(ctx, st, b.cols, params, func(done, total int) {
+		m, err := plaintext(ctx, data, parts, b.cols, params, func(done, total int) {
 			if progress != nil {
 				progress(b.name, done, total)
 			}
@@ -62,8 +51,24 @@ func Compare(ctx context.Context, spec *Spec, inputs map[string]*Input, progress
 	return out, nil
 }
 
+// trainedLast returns the parameters of the last boost step and the parts that it
+// trains on, nil without a split.
+func trainedLast(spec *Spec, ids []string) (Params, *division) {
+	for i := len(spec.Steps) - 1; i >= 0; i-- {
+		st := spec.Steps[i]
+		if st.Kind != "boost" {
+			continue
+		}
+		if split := step(spec.Steps, i, st.From[TypeParts]); split != nil {
+			return st.Params, &division{n: len(ids), parts: divide(ids, split.Params)}
+		}
+		return st.Params, nil
+	}
+	return nil, nil
+}
+
 // pool joins all parties' tables on their ids, the guest's columns first.
-func pool(spec *Spec, inputs map[string]*Input) (*state, error) {
+func pool(spec *Spec, inputs map[string]*Input) (*joint, error) {
 	guest := inputs[spec.Guest()]
 	order := []string{spec.Guest()}
 	for _, p := range spec.Parties {
@@ -78,7 +83,7 @@ func pool(spec *Spec, inputs map[string]*Input) (*state, error) {
 			where[name][id] = i
 		}
 	}
-	var joint []int
+	var common []int
 	for i, id := range guest.IDs {
 		everywhere := true
 		for _, name := range order {
@@ -86,14 +91,14 @@ func pool(spec *Spec, inputs map[string]*Input) (*state, error) {
 			everywhere = everywhere && ok
 		}
 		if everywhere {
-			joint = append(joint, i)
+			common = append(common, i)
 		}
 	}
-	if len(joint) == 0 {
+	if len(common) == 0 {
 		return nil, fault.New(fault.Data, "the parties have no row in common", "check that they use the same kind of id")
 	}
-	st := &state{input: guest}
-	rows := commonOrder(guest.IDs, joint)
+	st := &joint{}
+	rows := commonOrder(guest.IDs, common)
 	for _, r := range rows {
 		st.ids = append(st.ids, guest.IDs[r])
 	}
@@ -110,14 +115,14 @@ func pool(spec *Spec, inputs map[string]*Input) (*state, error) {
 	return st, nil
 }
 
-func plaintext(ctx context.Context, st *state, cols []boost.Column, params Params, progress func(done, total int)) (map[string]metric.Summary, error) {
+func plaintext(ctx context.Context, data *joint, split *division, cols []boost.Column, params Params, progress func(done, total int)) (map[string]metric.Summary, error) {
 	p := toBoost(params)
 	p.Exact = true
-	rows := boost.Rows{Train: st.rows("train"), Valid: st.rows("valid")}
-	if rows.Train == nil {
-		rows.Train = upTo(len(st.ids))
+	rows := boost.Rows{Train: split.rows("train"), Valid: split.rows("valid")}
+	if split == nil {
+		rows.Train = upTo(len(data.ids))
 	}
-	m, _, err := boost.TrainLocal(ctx, cols, st.label, rows, p, progress)
+	m, _, err := boost.TrainLocal(ctx, cols, data.label, rows, p, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -125,13 +130,13 @@ func plaintext(ctx context.Context, st *state, cols []boost.Column, params Param
 	if err != nil {
 		return nil, err
 	}
-	parts := st.parts
-	if parts == nil {
-		parts = []part{{"train", rows.Train}}
+	parts := []part{{"train", rows.Train}}
+	if split != nil {
+		parts = split.parts
 	}
 	out := map[string]metric.Summary{}
 	for _, pt := range parts {
-		ev, err := metric.Evaluate(take(scores, pt.rows), take(st.label, pt.rows))
+		ev, err := metric.Evaluate(take(scores, pt.rows), take(data.label, pt.rows))
 		if err != nil {
 			return nil, fmt.Errorf("measuring %s: %w", pt.name, err)
 		}

@@ -2,38 +2,104 @@ package flow
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
 
 	"kontor/fed/boost"
 	"kontor/internal/fault"
+	"kontor/internal/suggest"
 	"kontor/session"
 	"kontor/table"
 )
 
 // Input is a party's own table, ready for a job: every row with its id, the
-// label where the party is the guest, and numeric features.
+// label where the party is the guest and a step reads it, and numeric features.
 type Input struct {
-	File    string
+	File    string // name of the file or data set, without its folder
 	IDs     []string
 	Label   []float64 // 0 or 1; nil at a host
 	Columns []boost.Column
 	Notes   []string // what was left out, and why
+
+	once  sync.Once
+	print [32]byte
+}
+
+// Fingerprint is a hash of everything a job reads of the table, the order of
+// rows included. What a step has written down about rows holds for a table of
+// the same fingerprint only.
+func (in *Input) Fingerprint() [32]byte {
+	in.once.Do(func() {
+		h := sha256.New()
+		buf := make([]byte, 0, 1<<12)
+		flush := func(room int) {
+			if len(buf)+room > cap(buf) {
+				h.Write(buf)
+				buf = buf[:0]
+			}
+		}
+		text := func(s string) {
+			flush(8)
+			buf = binary.BigEndian.AppendUint64(buf, uint64(len(s)))
+			for s != "" {
+				flush(1)
+				n := min(len(s), cap(buf)-len(buf))
+				buf, s = append(buf, s[:n]...), s[n:]
+			}
+		}
+		numbers := func(v []float64) {
+			for _, x := range v {
+				flush(8)
+				if math.IsNaN(x) {
+					x = math.NaN() // one pattern of bits for a missing value
+				}
+				buf = binary.BigEndian.AppendUint64(buf, math.Float64bits(x))
+			}
+		}
+		text(fmt.Sprintf("kontor table v1, %d rows, %d columns, label %t", len(in.IDs), len(in.Columns), in.Label != nil))
+		for _, id := range in.IDs {
+			text(id)
+		}
+		for _, c := range in.Columns {
+			text(c.Name)
+			numbers(c.Values)
+		}
+		numbers(in.Label)
+		h.Write(buf)
+		in.print = [32]byte(h.Sum(nil))
+	})
+	return in.print
 }
 
 // LoadInput reads a party's file as the job says. Errors are of kind
 // [fault.Data] and name file, line and column.
 func LoadInput(ctx context.Context, p Party, path string) (*Input, error) {
-	in, err := loadInput(ctx, p, path)
+	if path == "" {
+		return nil, noFile(p)
+	}
+	return LoadInputFrom(ctx, p, table.File(path))
+}
+
+// LoadInputFrom is [LoadInput] from any source of a table.
+func LoadInputFrom(ctx context.Context, p Party, src table.Source) (*Input, error) {
+	pl, err := planInput(ctx, p, src)
 	if err != nil {
 		return nil, dataFault(err)
 	}
-	return in, nil
+	t, err := table.ReadSource(ctx, src, pl.options)
+	if err != nil {
+		return nil, dataFault(err)
+	}
+	if err := pl.in.fill(p, t, pl.id, pl.label, pl.features); err != nil {
+		return nil, dataFault(err)
+	}
+	return pl.in, nil
 }
 
 // dataFault makes an error of package table, which names file and cure, a fault.
@@ -47,11 +113,23 @@ func dataFault(err error) error {
 // CheckInput finds what can be wrong with a party's file without reading it
 // whole: that it is there, has a header, and the columns that the job names.
 func CheckInput(ctx context.Context, p Party, path string) error {
-	_, err := planInput(ctx, p, path)
+	if path == "" {
+		return noFile(p)
+	}
+	return CheckInputFrom(ctx, p, table.File(path))
+}
+
+// CheckInputFrom is [CheckInput] for any source of a table.
+func CheckInputFrom(ctx context.Context, p Party, src table.Source) error {
+	_, err := planInput(ctx, p, src)
 	return dataFault(err)
 }
 
-// plan is what to read of a file.
+func noFile(p Party) error {
+	return fault.New(fault.Usage, "no data file is named", fmt.Sprintf("add data: to the job or give --party %s=FILE", p.Name))
+}
+
+// plan is what to read of a table.
 type plan struct {
 	in        *Input
 	options   table.Options
@@ -59,15 +137,12 @@ type plan struct {
 	features  []string
 }
 
-func planInput(ctx context.Context, p Party, path string) (*plan, error) {
-	if path == "" {
-		return nil, fault.New(fault.Usage, "no data file is named", fmt.Sprintf("add data: to the job or give --party %s=FILE", p.Name))
-	}
+func planInput(ctx context.Context, p Party, src table.Source) (*plan, error) {
 	o := table.Options{Types: map[string]table.Type{}, Missing: p.Missing}
 	for c, t := range p.Types {
 		o.Types[c] = t
 	}
-	r, err := table.Open(ctx, path, o)
+	r, err := src.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +150,15 @@ func planInput(ctx context.Context, p Party, path string) (*plan, error) {
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
-	pl := &plan{in: &Input{File: filepath.Base(path)}}
+	pl := &plan{in: &Input{File: filepath.Base(src.String())}}
 	if pl.id, pl.label, err = keyColumns(p, schema, pl.in.File); err != nil {
 		return nil, err
 	}
 	if pl.features, err = pl.in.pickFeatures(p, schema, pl.id, pl.label); err != nil {
 		return nil, err
+	}
+	if p.NoLabel {
+		pl.label = ""
 	}
 	o.Types[pl.id] = table.String
 	o.Columns = append([]string{pl.id}, pl.features...)
@@ -90,18 +168,6 @@ func planInput(ctx context.Context, p Party, path string) (*plan, error) {
 	}
 	pl.options = o
 	return pl, nil
-}
-
-func loadInput(ctx context.Context, p Party, path string) (*Input, error) {
-	pl, err := planInput(ctx, p, path)
-	if err != nil {
-		return nil, err
-	}
-	t, err := table.Read(ctx, path, pl.options)
-	if err != nil {
-		return nil, err
-	}
-	return pl.in, pl.in.fill(p, t, pl.id, pl.label, pl.features)
 }
 
 func (in *Input) fill(p Party, t *table.Table, id, label string, features []string) (err error) {
@@ -140,7 +206,7 @@ func keyColumns(p Party, schema table.Schema, file string) (id, label string, er
 	find := func(given, what string, usual ...string) (string, error) {
 		if given != "" {
 			if !slices.Contains(names, given) {
-				return "", fault.New(fault.Data, fmt.Sprintf("%s has no %s column %q", file, what, given), suggest(given, names))
+				return "", fault.New(fault.Data, fmt.Sprintf("%s has no %s column %q", file, what, given), suggest.For(given, names))
 			}
 			return given, nil
 		}
@@ -155,7 +221,7 @@ func keyColumns(p Party, schema table.Schema, file string) (id, label string, er
 	if id, err = find(p.ID, "id", "id"); err != nil {
 		return "", "", err
 	}
-	if p.Role == session.Guest {
+	if p.Role == session.Guest && (!p.NoLabel || p.Label != "") {
 		if label, err = find(p.Label, "label", "label", "y"); err != nil {
 			return "", "", err
 		}
@@ -169,6 +235,9 @@ func keyColumns(p Party, schema table.Schema, file string) (id, label string, er
 // pickFeatures returns the names of the columns to learn from. Text and time
 // columns are left out with a note unless the job asks for them by name.
 func (in *Input) pickFeatures(p Party, schema table.Schema, id, label string) ([]string, error) {
+	if p.NoFeatures {
+		return nil, nil
+	}
 	var all []string
 	numeric := map[string]bool{}
 	for _, f := range schema {
@@ -180,7 +249,7 @@ func (in *Input) pickFeatures(p Party, schema table.Schema, id, label string) ([
 	}
 	for _, name := range slices.Concat(p.Features, p.Ignore) {
 		if !slices.Contains(all, name) {
-			return nil, fault.New(fault.Data, fmt.Sprintf("%s has no feature column %q", in.File, name), suggest(name, all))
+			return nil, fault.New(fault.Data, fmt.Sprintf("%s has no feature column %q", in.File, name), suggest.For(name, all))
 		}
 	}
 	var out, text []string
@@ -204,72 +273,37 @@ func (in *Input) pickFeatures(p Party, schema table.Schema, id, label string) ([
 	return out, nil
 }
 
-// binaryLabel maps the label column to 0 and 1.
-func binaryLabel(t *table.Table, c *table.Column, positive, file string) ([]float64, error) {
-	distinct := map[string]int{}
-	tokens := table.DefaultMissing()
-	var missing []int // lines
-	for i := range c.Len() {
-		if c.Missing(i) || slices.Contains(tokens, strings.TrimSpace(c.Text(i))) {
-			missing = append(missing, t.Line(i))
-		} else if len(distinct) <= 32 {
-			distinct[labelText(c, i)]++
-		}
-	}
-	if len(missing) > 0 {
-		return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s is missing in %d rows (line %d is the first)", file, c.Name(), len(missing), missing[0]), "remove these rows or fill in their label")
-	}
-	var values []string
-	for v := range distinct {
-		values = append(values, v)
-	}
-	slices.Sort(values)
-	is, err := positiveValue(values, positive, c.Name(), file)
+// ResolveFeatures returns the columns that the party would learn from: those
+// that the job names, else all that are numeric and allowed. What the job names
+// is returned whether or not it is allowed, so that whoever decides can say so.
+// It opens nothing; schema is that of the party's table. allowed may be nil.
+func ResolveFeatures(p Party, schema table.Schema, allowed func(column string) bool) ([]string, error) {
+	id, label, err := keyColumns(p, schema, p.Data)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]float64, c.Len())
-	for i := range out {
-		if is(labelText(c, i)) {
-			out[i] = 1
+	if p.Features == nil && allowed != nil {
+		for _, f := range schema {
+			if f.Name != id && f.Name != label && !allowed(f.Name) && !slices.Contains(p.Ignore, f.Name) {
+				p.Ignore = append(slices.Clip(p.Ignore), f.Name)
+			}
 		}
 	}
-	return out, nil
+	host := p.Role == session.Host && !p.NoFeatures
+	p.Role = session.Guest // which may be without features
+	out, err := (&Input{File: p.Data}).pickFeatures(p, schema, id, label)
+	if err == nil && len(out) == 0 && host {
+		err = fault.New(fault.Data, p.Data+" has no numeric column that may serve as a feature", "allow some in the policy, or name a table that has some")
+	}
+	return orEmpty(out), err
 }
 
-// labelText returns the label of a row so that 1, 1.0 and " 1" are the same.
-func labelText(c *table.Column, i int) string {
-	s := strings.TrimSpace(c.Text(i))
-	if x, err := strconv.ParseFloat(s, 64); err == nil {
-		return strconv.FormatFloat(x, 'g', -1, 64)
+// ResolveKeys returns the columns with the id and the label that the party would
+// use; label is "" where none is read.
+func ResolveKeys(p Party, schema table.Schema) (id, label string, err error) {
+	id, label, err = keyColumns(p, schema, p.Data)
+	if p.NoLabel {
+		label = ""
 	}
-	return s
-}
-
-func positiveValue(values []string, positive, column, file string) (func(string) bool, error) {
-	if len(values) == 1 {
-		return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s has one class only (%q in every row)", file, column, values[0]), "name a label column with both classes, 0 and 1")
-	}
-	if positive != "" {
-		if !slices.Contains(values, positive) {
-			return nil, fault.New(fault.Data, fmt.Sprintf("%s: no row has the label %s = %q", file, column, positive), suggest(positive, values))
-		}
-		return func(v string) bool { return v == positive }, nil
-	}
-	if len(values) > 2 {
-		return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s has more than two values (%s)", file, column, list(values)), "name a label column with two classes, or say positive: VALUE")
-	}
-	a, errA := strconv.ParseFloat(values[0], 64)
-	b, errB := strconv.ParseFloat(values[1], 64)
-	if errA == nil && errB == nil && a != b {
-		top := max(a, b)
-		return func(v string) bool { x, err := strconv.ParseFloat(v, 64); return err == nil && x == top }, nil
-	}
-	for _, pair := range [][2]string{{"false", "true"}, {"no", "yes"}, {"f", "t"}, {"n", "y"}} {
-		is := strings.EqualFold
-		if is(values[0], pair[0]) && is(values[1], pair[1]) || is(values[0], pair[1]) && is(values[1], pair[0]) {
-			return func(v string) bool { return strings.EqualFold(v, pair[1]) }, nil
-		}
-	}
-	return nil, fault.New(fault.Data, fmt.Sprintf("%s: the label %s has the values %q and %q", file, column, values[0], values[1]), "say which one counts as 1 with positive: VALUE")
+	return id, label, err
 }

@@ -125,13 +125,8 @@ func TestInputFaults(t *testing.T) {
 
 func TestSplit(t *testing.T) {
 	split := func(ids []string, p Params) map[string][]int {
-		t.Helper()
-		st := &state{ids: ids}
-		if err := runSplit(t.Context(), &env{state: st, step: Step{Params: p}}); err != nil {
-			t.Fatal(err)
-		}
 		out := map[string][]int{}
-		for _, p := range st.parts {
+		for _, p := range divide(ids, p) {
 			out[p.name] = p.rows
 		}
 		return out

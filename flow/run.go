@@ -65,14 +65,14 @@ type Result struct {
 	Joint      int                       `json:"joint_rows"`
 	Columns    int                       `json:"columns"` // features used
 	Steps      []StepReport              `json:"steps"`
-	Metrics    map[string]metric.Summary `json:"metrics,omitempty"` // by set: train, valid, test; the guest's alone
+	Metrics    map[string]metric.Summary `json:"metrics,omitempty"` // by set: train, valid, test; the guest's alone, of its last evaluation
 	Learned    []Learned                 `json:"learned"`
 	Security   []string                  `json:"security"`
 	Warnings   []string                  `json:"warnings,omitempty"`
-	Importance []boost.Importance        `json:"importance,omitempty"`
+	Importance []boost.Importance        `json:"importance,omitempty"` // of the model evaluated last
 
 	Sets    []Set          `json:"-"` // curves behind Metrics
-	History *boost.History `json:"-"`
+	History *boost.History `json:"-"` // of the model evaluated last
 	Files   []File         `json:"-"` // what the job leaves at this party
 }
 
@@ -100,8 +100,10 @@ type Options struct {
 	Observe func(Event) // may be nil
 }
 
-// Run carries out the steps of a job at one party. It returns when all have
-// ended or at the first error, which then is a [fault.Error] that names the step.
+// Run carries out the steps of a job at one party, one after the other, and
+// keeps in memory what they hand on. It returns when all have ended or at the
+// first error, which then is a [fault.Error] that names the step. Whoever must
+// survive a crash runs step by step: [Execute].
 func Run(ctx context.Context, o Options) (*Result, error) {
 	self, err := o.Spec.Party(o.Self)
 	if err != nil {
@@ -113,21 +115,20 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			o.Observe(ev)
 		}
 	}
-	res := &Result{Job: o.Spec.Job, Party: self.Name, Role: self.Role, Rows: len(o.Input.IDs),
-		Columns: len(o.Input.Columns), Metrics: map[string]metric.Summary{}}
-	res.Warnings = append(res.Warnings, o.Input.Notes...)
-	st := &state{input: o.Input}
+	if o.Input == nil && o.Spec.NeedsData() {
+		return nil, fault.At(noFile(self), self.Name, "load")
+	}
+	done := map[string]*outcome{}
 	for i, step := range o.Spec.Steps {
 		observe(Event{Kind: EventStart, Step: step.Name, Index: i + 1, Of: len(o.Spec.Steps)})
-		e := &env{spec: o.Spec, self: self, step: step, rand: o.Rand, state: st, result: res, observe: observe}
-		rep, err := runStep(ctx, o, e)
+		out, err := runStep(ctx, o, self, step, observe, done)
 		if err != nil {
 			return nil, blame(ctx, err, self.Name, step.Name)
 		}
-		res.Steps = append(res.Steps, *rep)
-		observe(Event{Kind: EventDone, Step: step.Name, Index: i + 1, Of: len(o.Spec.Steps), Report: rep})
+		done[step.Name] = out
+		observe(Event{Kind: EventDone, Step: step.Name, Index: i + 1, Of: len(o.Spec.Steps), Report: &out.result.Report})
 	}
-	return res, nil
+	return assemble(o.Spec, self, done), nil
 }
 
 // blame names party and step of err. Where the run was cancelled for a reason
@@ -141,27 +142,35 @@ func blame(ctx context.Context, err error, party, step string) error {
 	return fault.At(err, party, step)
 }
 
-func runStep(ctx context.Context, o Options, e *env) (rep *StepReport, err error) {
-	start := time.Now()
-	comp := components[e.step.Kind]
-	rep = &StepReport{Name: e.step.Name, Kind: e.step.Kind}
-	e.report = rep
-	if !comp.Local {
-		s, done, openErr := o.Open(ctx, e.step.Name, e.progress)
-		if openErr != nil {
-			return nil, fmt.Errorf("opening the session: %w", openErr)
+// outcome is a step that has ended, at this party.
+type outcome struct {
+	result   *StepResult
+	artifact artifact // nil where it left nothing
+}
+
+func runStep(ctx context.Context, o Options, self Party, st Step, observe func(Event), done map[string]*outcome) (_ *outcome, err error) {
+	if st.Texts["model"] != "" {
+		return nil, fault.New(fault.Usage, "a model of an earlier job is kept by a node, and none runs here", "submit the job to a node with kontor job submit, or train the model in this job")
+	}
+	e := &env{spec: o.Spec, self: self, step: st, rand: o.Rand, from: map[string]artifact{}, observe: observe}
+	for port, from := range st.From {
+		e.from[port] = done[from].artifact
+	}
+	if !components[st.Kind].NoData {
+		e.input = o.Input
+	}
+	if !components[st.Kind].Local {
+		start := time.Now()
+		s, end, err := o.Open(ctx, st.Name, e.progress)
+		if err != nil {
+			return nil, fmt.Errorf("opening the session: %w", err)
 		}
 		e.session = s
-		// The peers must hear whether the step failed, so done gets the error returned.
-		defer func() { done(err) }()
+		a, err := e.run(ctx)
+		end(err) // the peers must hear whether the step failed
+		e.result.Report.Seconds = time.Since(start).Seconds()
+		return &outcome{e.result, a}, err
 	}
-	if err = comp.Run(ctx, e); err != nil {
-		return nil, err
-	}
-	rep.Seconds = time.Since(start).Seconds()
-	if e.session != nil {
-		st := e.session.Stats()
-		rep.Rounds, rep.Sent, rep.Traffic = st.Rounds, st.BytesSent, st.Traffic
-	}
-	return rep, nil
+	a, err := e.run(ctx)
+	return &outcome{e.result, a}, err
 }

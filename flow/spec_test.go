@@ -52,7 +52,7 @@ func TestParseSaysWhereAndWhatInstead(t *testing.T) {
 		"no role":             {"{role: host}", "{id: x}", []string{"line 4", "no role"}},
 		"bad party name":      {"telecom:", "Tele Com:", []string{"line 4", "cannot be a party's name"}},
 		"no align":            {"  - align\n", "", []string{"step split needs joint rows", "align"}},
-		"no model":            {"  - boost: {trees: 10}\n", "", []string{"step evaluate needs model", "boost"}},
+		"no model":            {"  - boost: {trees: 10}\n", "", []string{"step evaluate needs a model", "boost"}},
 		"twice":               {"- evaluate:", "- evaluate:\n  - evaluate:", []string{`two steps are named "evaluate"`, "as:"}},
 		"setting twice":       {"{trees: 10}", "{trees: 10, trees: 11}", []string{"line 8"}},
 		"step of two kinds":   {"- split: {test: 0.25}", "- split: {test: 0.25}\n    boost:", []string{"line 7", "one kind"}},

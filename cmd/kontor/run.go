@@ -287,11 +287,7 @@ func (a *app) jobCmd() *cobra.Command {
 		Use: "steps", Short: "List the kinds of steps with their parameters", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if a.json {
-				all := []any{}
-				for _, k := range flow.Kinds() {
-					all = append(all, stepJSON(flow.Describe(k)))
-				}
-				return a.printJSON(all)
+				return a.printJSON(flow.Components())
 			}
 			for _, k := range flow.Kinds() {
 				d := flow.Describe(k)
@@ -304,12 +300,4 @@ func (a *app) jobCmd() *cobra.Command {
 		},
 	})
 	return c
-}
-
-func stepJSON(d *flow.Component) any {
-	params := []any{}
-	for _, p := range d.Params {
-		params = append(params, map[string]any{"name": p.Name, "doc": p.Doc, "min": p.Min, "max": p.Max, "default": p.Default, "whole": p.Whole})
-	}
-	return map[string]any{"kind": d.Kind, "doc": d.Doc, "params": params, "needs": d.Needs, "gives": d.Gives}
 }

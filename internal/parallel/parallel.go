@@ -4,13 +4,12 @@ package parallel
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
 // For calls f(i) for every i in [0, n), each once, from up to GOMAXPROCS
-// goroutines, and waits for them. It stops handing out indexes at the first
+// goroutines, or fewer under [WithLimit], and waits for them. It stops handing out indexes at the first
 // error or when ctx ends, and returns that error.
 func For(ctx context.Context, n int, f func(i int) error) error {
 	return Workers(ctx, n, func() func(int) error { return f })
@@ -19,8 +18,9 @@ func For(ctx context.Context, n int, f func(i int) error) error {
 // Workers is [For] with state for each goroutine: mk is called once in every
 // goroutine and returns the function that it then calls with its indexes.
 func Workers(ctx context.Context, n int, mk func() func(i int) error) error {
-	w := min(runtime.GOMAXPROCS(0), n)
-	if w <= 1 {
+	extra, release := helpers(ctx, n)
+	defer release()
+	if extra == 0 {
 		f := mk()
 		for i := range n {
 			if err := ctx.Err(); err != nil {
@@ -39,26 +39,28 @@ func Workers(ctx context.Context, n int, mk func() func(i int) error) error {
 		first error
 		stop  atomic.Bool
 	)
-	for range w {
-		wg.Go(func() {
-			f := mk()
-			for !stop.Load() {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				err := context.Cause(ctx)
-				if err == nil {
-					err = f(i)
-				}
-				if err != nil {
-					once.Do(func() { first = err })
-					stop.Store(true)
-					return
-				}
+	work := func() {
+		f := mk()
+		for !stop.Load() {
+			i := int(next.Add(1)) - 1
+			if i >= n {
+				return
 			}
-		})
+			err := context.Cause(ctx)
+			if err == nil {
+				err = f(i)
+			}
+			if err != nil {
+				once.Do(func() { first = err })
+				stop.Store(true)
+				return
+			}
+		}
 	}
+	for range extra {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 	return first
 }
