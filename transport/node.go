@@ -47,6 +47,8 @@ type Options struct {
 	OnWaiting func(peer string, err error) // Dial could not reach the peer and will try again
 
 	Now func() time.Time // the date for certificates; nil means time.Now
+
+	tap func([]byte) // for tests: sees what a relay sees
 }
 
 const (

@@ -87,10 +87,10 @@ func (n *Node) passOn(ctx context.Context, t *tunnel, from string, key []byte) e
 	}
 	there, back := make(chan error, 1), make(chan error, 1)
 	n.wg.Go(func() {
-		there <- splice(out, t)
+		there <- n.splice(out, t)
 		out.closeSend()
 	})
-	n.wg.Go(func() { back <- splice(t, out) })
+	n.wg.Go(func() { back <- n.splice(t, out) })
 	select {
 	case err = <-back:
 	case err = <-there:
@@ -107,16 +107,19 @@ func (n *Node) passOn(ctx context.Context, t *tunnel, from string, key []byte) e
 }
 
 // splice passes on all that comes; nil if that ended in order.
-func splice(to, from *tunnel) error {
+func (n *Node) splice(to, from *tunnel) error {
 	for {
 		data, err := from.receive()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err == nil {
-			err = to.give(data)
-		}
 		if err != nil {
+			return err
+		}
+		if n.opt.tap != nil {
+			n.opt.tap(data)
+		}
+		if err := to.give(data); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func (n *Node) reach(ctx context.Context, p identity.Peer, addr string) (*route,
 		f.What += ", and it has not connected to this node"
 		f.Cure = "give one, or check that its node is running and dials out to this one"
 	}
-	return nil, ending{err: f}
+	return nil, ending{err: f, retry: n.listener != nil} // it may still come
 }
 
 // address returns the address known of a peer, empty if there is none.
