@@ -123,7 +123,7 @@ func entry(m map[string]any) (document, error) {
 	if err := g.end(); err != nil {
 		return d, err
 	}
-	if d.seq < 1 || !digest(d.prev) {
+	if d.seq < 1 || d.seq > maxSeq || !digest(d.prev) {
 		return d, fmt.Errorf("its number or the hash before it is malformed")
 	}
 	return d, nil

@@ -19,6 +19,7 @@ const (
 	maxLine     = 256 << 10
 	maxProblems = 100
 	maxGap      = 1 << 16
+	maxSeq      = 1 << 53
 )
 
 // Kinds of problems.
@@ -177,7 +178,7 @@ func (v *verifier) header(b []byte) error {
 	if err := g.end(); err != nil {
 		return noExport("its header: " + err.Error())
 	}
-	if format != Format || identity.CheckName(node) != nil || from < 1 || !digest(prev) {
+	if format != Format || identity.CheckName(node) != nil || from < 1 || from > maxSeq || !digest(prev) {
 		return noExport("its header is malformed")
 	}
 	v.report.Node, v.report.From, v.report.To, v.report.Hash = node, from, from-1, prev
