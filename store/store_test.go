@@ -338,6 +338,20 @@ func TestFilesAreForTheirOwnerAlone(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreSetUp holds what durability rests on and no crash of a process shows.
+func TestConnectionsAreSetUp(t *testing.T) {
+	t.Parallel()
+	d, ctx := open(t, t.TempDir()), context.Background()
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
+		for name, in := range map[string]func(context.Context, func(*Tx) error) error{"writing": d.Write, "reading": d.Read} {
+			var got string
+			if err := in(ctx, func(tx *Tx) error { return tx.QueryRow(ctx, "PRAGMA "+pragma).Scan(&got) }); err != nil || got != want {
+				t.Errorf("%s, %s: %q, %v, want %q", name, pragma, got, err, want)
+			}
+		}
+	}
+}
+
 func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	for b.Loop() {
