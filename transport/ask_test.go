@@ -315,6 +315,64 @@ func TestStrangerAsksNothing(t *testing.T) {
 	wantFault(t, err, fault.Trust, "telecom", "does not know this institution")
 }
 
+// FuzzQuestion feeds the callee of an Ask with packets of any content.
+func FuzzQuestion(f *testing.F) {
+	bank := newIdentity(f, "bank")
+	peers := know(f, bank)
+	encode := func(ps ...*peerv1.Packet) []byte {
+		var b []byte
+		for _, p := range ps {
+			e, err := proto.Marshal(p)
+			if err != nil {
+				f.Fatal(err)
+			}
+			b = append(append(b, byte(len(e)), byte(len(e)>>8)), e...)
+		}
+		return b
+	}
+	q := &peerv1.Packet{Body: &peerv1.Packet_Question{Question: &peerv1.Question{Method: "x", Greeting: VersionInfo{WireMin: 1, WireMax: 2}.greeting("bank")}}}
+	body := &peerv1.Packet{Body: &peerv1.Packet_Chunk{Chunk: &peerv1.Chunk{Data: []byte("body"), Last: true}}}
+	end := &peerv1.Packet{Body: &peerv1.Packet_Close{Close: &peerv1.Close{}}}
+	f.Add(encode(q, body, end))
+	f.Add(encode(q, body, body))
+	f.Add(encode(q, q))
+	f.Add(encode(body))
+	f.Add(encode(q, &peerv1.Packet{Body: &peerv1.Packet_Through{Through: &peerv1.Through{Way: 1}}}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var packets []*peerv1.Packet
+		for len(data) >= 2 {
+			n := min(int(data[0])|int(data[1])<<8, len(data)-2)
+			p := &peerv1.Packet{}
+			if proto.Unmarshal(data[2:2+n], p) == nil {
+				packets = append(packets, p)
+			}
+			data = data[2+n:]
+		}
+		asked := 0
+		n, err := Listen(Options{Identity: bank, Peers: peers, OnAsk: func(_ context.Context, _, method string, body []byte) ([]byte, error) {
+			if asked++; len(method) > maxMethod || len(body) > MaxAsk {
+				t.Errorf("a method of %d bytes, a body of %d", len(method), len(body))
+			}
+			return body, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		ctx, cancel := context.WithCancel(n.ctx)
+		defer cancel()
+		c := n.newConn("bank", newWire(near, nil), &fakeStream{ctx, packets})
+		c.asks = true
+		c.answerQuestion()
+		if asked > 1 || len(n.asks) != 0 {
+			t.Errorf("asked %d times, %v under way", asked, n.asks)
+		}
+	})
+}
+
 // FuzzRemote: nothing that a peer says of its error gets to a terminal as it is.
 func FuzzRemote(f *testing.F) {
 	f.Add([]byte("\x0a\x07consent\x12\x04text\x18\x01\x22\x04cure\x2a\x05align"))

@@ -11,35 +11,58 @@ func BenchmarkThroughput(b *testing.B) {
 	for _, size := range []int{1 << 10, 64 << 10, 1 << 20, 16 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
 			bank, telecom := twoNodes(b, nil)
-			a, c := connect(b, bank, telecom, telecom.Addr(), 1)
-			ctx := b.Context()
-			msg := random(size, 1)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			done := make(chan error, 1)
-			b.ResetTimer()
-			go func() {
-				for range b.N {
-					if err := a.Send(ctx, msg); err != nil {
-						done <- err
-						return
-					}
-				}
-				done <- nil
-			}()
-			for range b.N {
-				if _, err := c.Recv(ctx, size); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
-			b.StopTimer()
-			a.Close()
-			c.Close()
+			throughput(b, bank, telecom, telecom.Addr(), size)
 		})
 	}
+}
+
+// BenchmarkTunnels is the same to a node without a port, and between two such.
+func BenchmarkTunnels(b *testing.B) {
+	b.Run("reverse", func(b *testing.B) {
+		bank, telecom, _ := outbound(b, nil)
+		throughput(b, telecom, bank, "", 1<<20)
+	})
+	b.Run("relay", func(b *testing.B) {
+		bank, shop, _, _ := relayed(b, func(_, _, telecom *Options) { telecom.tap = nil })
+		throughput(b, shop, bank, "", 1<<20)
+	})
+}
+
+func throughput(b *testing.B, from, to *Node, addr string, size int) {
+	ctx := b.Context()
+	a, err := from.Dial(ctx, to.opt.Identity.Name(), addr, sessionID(1), "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := to.Accept(ctx, from.opt.Identity.Name(), sessionID(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	msg := random(size, 1)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	done := make(chan error, 1)
+	b.ResetTimer()
+	go func() {
+		for range b.N {
+			if err := a.Send(ctx, msg); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for range b.N {
+		if _, err := c.Recv(ctx, size); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	a.Close()
+	c.Close()
 }
 
 // BenchmarkRoundTrip is a small message there and back.

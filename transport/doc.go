@@ -5,6 +5,14 @@
 // peer: messages of any size in order, in both directions, until one side closes
 // or aborts. It satisfies session.Conn. What a session means is not known here.
 //
+// Beside sessions there are questions: [Node.Ask] puts one to a peer, whose
+// [Options.OnAsk] answers it.
+//
+// A node without an open port dials out ([Options.DialOut]) to a peer that has
+// one. That peer reaches it through the connection that it keeps, and if it is a
+// relay ([Options.Relay]), so do others that dial out to it. TLS always runs
+// between the two nodes that talk, never to a relay in between.
+//
 // # Trust
 //
 // Both sides show a node certificate under the identity that was pinned for them
@@ -32,7 +40,7 @@
 // Messages travel in chunks of at most 256 KiB. A session holds at most 16 MiB
 // that its owner has not received, plus a flow-control window of 8 MiB; then the
 // sender blocks. Sessions that arrive before their owner asks for them wait, at
-// most 64 a peer with half a megabyte each beside the window.
+// most 256 a peer with half a megabyte each beside the window.
 //
 // The protocol is specified in docs/formats/wire.md.
 package transport

@@ -54,7 +54,7 @@ func (n *Node) relayed(p identity.Peer, relay string) way {
 			if e.err != nil {
 				return through(lost, "look at what its node has printed", e)
 			}
-			near, far := newPipe(p.Name + " through " + relay)
+			near, far := newPipe(p.Name+" through "+relay, t.under)
 			n.wg.Go(func() { n.carry(n.tctx, t, far) })
 			return near, ending{}
 		}}

@@ -132,14 +132,14 @@ func (n *Node) offer(d DialOut, connected func()) error {
 	connected()
 	ctx, cancel := context.WithCancel(n.tctx)
 	defer cancel()
-	n.wg.Go(func() { n.watch(ctx, cancel, t, r) })
+	n.wg.Go(func() { n.watch(ctx, cancel, t.under) })
 	n.surface(ctx, t, p.Name+" by its reverse connection")
 	return lost(p.Name, "the connection by which it reaches this node was lost")
 }
 
 // watch ends a tunnel through which nothing comes for too long: the peer sends a
 // probe now and then.
-func (n *Node) watch(ctx context.Context, end context.CancelFunc, t *tunnel, r *route) {
+func (n *Node) watch(ctx context.Context, end context.CancelFunc, w *wire) {
 	tick := time.NewTicker(n.opt.Silence / 4)
 	defer tick.Stop()
 	for late := 0; ; {
@@ -148,13 +148,10 @@ func (n *Node) watch(ctx context.Context, end context.CancelFunc, t *tunnel, r *
 			return
 		case <-tick.C:
 		}
-		quiet := time.Since(epoch) - time.Duration(t.heard.Load())
-		if quiet <= n.opt.Silence+n.pause() {
+		if w.quiet() <= n.opt.Silence+n.pause() {
 			late = 0
 		} else if late++; late > 1 { // twice, in case this process was stopped for a while
-			if r.wire.quiet() > n.opt.Silence {
-				r.wire.giveUp()
-			}
+			w.giveUp()
 			end()
 			return
 		}
@@ -174,7 +171,7 @@ func (n *Node) takeReverse(ctx context.Context, t *tunnel, peer string) error {
 	if err := t.Send(opened); err != nil {
 		return err
 	}
-	near, far := newPipe(peer + " by its reverse connection")
+	near, far := newPipe(peer+" by its reverse connection", t.under)
 	cctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.wg.Go(func() {

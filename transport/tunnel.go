@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -39,7 +38,7 @@ type tunnel struct {
 	stream
 	closeSend func() error // nil at the callee
 	cancel    context.CancelFunc
-	heard     atomic.Int64 // nanoseconds after epoch
+	under     *wire // the connection that it goes through
 }
 
 // openTunnel opens a tunnel on the connection to a peer.
@@ -71,8 +70,7 @@ func (n *Node) openTunnel(ctx context.Context, r *route, peer string, way *peerv
 		cancel()
 		return nil, ending{err: violation(peer, errors.New("it did not take the tunnel that it should"))}
 	}
-	t := &tunnel{stream: st, closeSend: st.CloseSend, cancel: cancel}
-	t.heard.Store(int64(time.Since(epoch)))
+	t := &tunnel{stream: st, closeSend: st.CloseSend, cancel: cancel, under: r.wire}
 	return t, ending{}
 }
 
@@ -90,7 +88,6 @@ func (t *tunnel) receive() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.heard.Store(int64(time.Since(epoch)))
 	c := p.GetChunk()
 	if c == nil || len(c.Data) == 0 || len(c.Data) > maxChunk {
 		return nil, errors.New("transport: a packet that is not due in a tunnel")
@@ -174,7 +171,7 @@ func (s service) Tunnel(st grpc.BidiStreamingServer[peerv1.Packet, peerv1.Packet
 	ctx, cancel := context.WithCancel(st.Context())
 	defer cancel()
 	defer context.AfterFunc(n.tctx, cancel)()
-	t := &tunnel{stream: st}
+	t := &tunnel{stream: st, under: from.wire}
 	switch p.Way {
 	case peerv1.Through_WAY_REVERSE:
 		return n.takeReverse(ctx, t, from.peer)
@@ -247,7 +244,7 @@ func (n *Node) takeDelivered(ctx context.Context, t *tunnel, relay string) error
 // surface has the node's server take a connection that came through a tunnel, and
 // returns when it has ended.
 func (n *Node) surface(ctx context.Context, t *tunnel, where string) {
-	near, far := newPipe(where)
+	near, far := newPipe(where, t.under)
 	if !n.arrivals.add(near) {
 		return
 	}
@@ -307,13 +304,14 @@ func (a tunnelAddr) String() string { return string(a) }
 type pipeEnd struct {
 	net.Conn
 	remote tunnelAddr
+	under  *wire
 }
 
 // RemoteAddr implements net.Conn.
 func (p pipeEnd) RemoteAddr() net.Addr { return p.remote }
 
 // newPipe returns the end for a node and the end for a tunnel.
-func newPipe(where string) (near, far net.Conn) {
+func newPipe(where string, under *wire) (near, far net.Conn) {
 	a, b := net.Pipe()
-	return pipeEnd{a, tunnelAddr(where)}, b
+	return pipeEnd{a, tunnelAddr(where), under}, b
 }

@@ -44,7 +44,7 @@ func reachable(n *Node, peer string) func() bool {
 
 // outbound returns telecom, which listens, and bank, which only dials out to it,
 // through a proxy. change may alter their options.
-func outbound(t *testing.T, change func(bank, telecom *Options)) (bank, telecom *Node, between *proxy) {
+func outbound(t testing.TB, change func(bank, telecom *Options)) (bank, telecom *Node, between *proxy) {
 	t.Helper()
 	a, b := newIdentity(t, "bank"), newIdentity(t, "telecom")
 	oa := Options{Identity: a, Peers: know(t, b), OnAsk: echo}
@@ -286,7 +286,7 @@ func (s *seen) tap(b []byte) {
 }
 
 // relayed returns bank and shop, which only dial out to telecom, a relay.
-func relayed(t *testing.T, change func(bank, shop, telecom *Options)) (bank, shop, telecom *Node, through *seen) {
+func relayed(t testing.TB, change func(bank, shop, telecom *Options)) (bank, shop, telecom *Node, through *seen) {
 	t.Helper()
 	a, s, b := newIdentity(t, "bank"), newIdentity(t, "shop"), newIdentity(t, "telecom")
 	through = &seen{}

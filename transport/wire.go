@@ -26,7 +26,9 @@ type wire struct {
 	down  chan struct{}
 	once  sync.Once
 	gone  func() // called once when down
+	under *wire  // of a tunnel: the connection that it goes through
 
+	peer   string      // at the callee: whose it is once pinned is set
 	pinned atomic.Bool // at the callee: the caller was known when it connected
 	silent atomic.Bool // a session gave the peer up; no other may begin here
 }
@@ -35,6 +37,9 @@ var epoch = time.Now() // monotonic
 
 func newWire(c net.Conn, gone func()) *wire {
 	w := &wire{Conn: c, down: make(chan struct{}), gone: gone}
+	if p, ok := c.(pipeEnd); ok {
+		w.under = p.under
+	}
 	w.heard.Store(int64(time.Since(epoch)))
 	return w
 }
@@ -77,9 +82,16 @@ func (w *wire) giveUp() {
 	}
 }
 
-// quiet returns for how long nothing has arrived.
+// quiet returns for how long nothing has arrived. What arrives on the connection
+// below a tunnel counts: on a slow link the tunnel may have to wait behind it. If
+// the far end of the tunnel is lost, whoever is at the near end of the last
+// connection notices and ends it.
 func (w *wire) quiet() time.Duration {
-	return time.Since(epoch) - time.Duration(w.heard.Load())
+	q := time.Since(epoch) - time.Duration(w.heard.Load())
+	if w.under != nil {
+		q = min(q, w.under.quiet())
+	}
+	return q
 }
 
 // authInfo is what gRPC hands to a handler about a connection.
@@ -163,14 +175,47 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		return nil, nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	info := newAuthInfo(c.ConnectionState(), w)
-	if _, err := identity.VerifyPeer(info.chain, n.opt.Peers, n.opt.Now()); err != nil {
+	if p, err := identity.VerifyPeer(info.chain, n.opt.Peers, n.opt.Now()); err != nil {
 		// It stays long enough to be told why. Nothing it sends reaches a handler.
 		t := time.AfterFunc(strangerTime, func() { w.Close() })
 		go func() { <-w.down; t.Stop() }()
-	} else {
-		w.pinned.Store(true)
+	} else if !n.admit(w, p.Name) {
+		w.Close()
+		n.refused(&fault.Error{Kind: fault.Peer, Party: p.Name, What: fmt.Sprintf("it has more than %d connections to this node", maxWires),
+			Cure: "check what its node does; one connection is enough"})
+		return nil, nil, errors.New("too many connections of one peer")
 	}
 	return c, info, nil
+}
+
+// maxWires bounds the connections of one peer to each listener. One is in use,
+// and those that were lost are there until TCP or silence gives them up.
+const maxWires = 64
+
+// admit takes in the connection of a peer unless it has too many.
+func (n *Node) admit(w *wire, peer string) bool {
+	for _, l := range []*listener{n.listener, n.inner} {
+		if l == nil {
+			continue
+		}
+		l.mu.Lock()
+		_, here := l.wires[w]
+		count := 0
+		for o := range l.wires {
+			if o.pinned.Load() && o.peer == peer {
+				count++
+			}
+		}
+		if here && count < maxWires {
+			w.peer = peer
+			w.pinned.Store(true)
+		}
+		l.mu.Unlock()
+		if here {
+			return count < maxWires
+		}
+	}
+	return false // it was shed meanwhile
 }
 
 // strangerTime is how long a caller that is not pinned may stay connected.

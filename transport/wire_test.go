@@ -124,6 +124,12 @@ func TestWireKnownAnswer(t *testing.T) {
 		"0a390a20" + "73657373696f6e2031" + strings.Repeat("00", 23) + "1205616c69676e" + "1a0e" + "0a0462616e6b" + "1801" + "2001" + "2a02612f": {
 			Body: &peerv1.Packet_Open{Open: &peerv1.Open{Session: id[:], Step: "align",
 				Greeting: &peerv1.Greeting{Name: "bank", WireMin: 1, WireMax: 1, Capabilities: []string{"a/"}}}}},
+		"3a" + "10" + "0a056a6f622e78" + "1207" + "0a01611801" + "2002": {
+			Body: &peerv1.Packet_Question{Question: &peerv1.Question{Method: "job.x", Greeting: &peerv1.Greeting{Name: "a", WireMin: 1, WireMax: 2}}}},
+		"42" + "24" + "0802" + "1220" + hex.EncodeToString(id[:]): {
+			Body: &peerv1.Packet_Through{Through: &peerv1.Through{Way: peerv1.Through_WAY_RELAY, Peer: id[:]}}},
+		"2a" + "0b" + "0a0464617461" + "1801" + "220163": {
+			Body: &peerv1.Packet_Abort{Abort: &peerv1.Abort{Kind: "data", Told: true, Cure: "c"}}},
 	} {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
 		if got := hex.EncodeToString(b); err != nil || got != want {
