@@ -151,7 +151,7 @@ func startPair(t *testing.T, dir, job string, d doom) (bank, telecom *institutio
 	homes := map[string]string{}
 	for _, name := range []string{"bank", "telecom"} {
 		homes[name] = filepath.Join(dir, name+"-home")
-		kontor("init", "--home", homes[name], "--name", name)
+		kontor("init", "--home", homes[name], "--name", name, "--listen", "127.0.0.1:0")
 	}
 	for from, to := range map[string]string{"bank": "telecom", "telecom": "bank"} {
 		var inv struct{ Invitation, Fingerprint string }

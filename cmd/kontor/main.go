@@ -27,16 +27,19 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	json     bool
+	told     bool             // what went wrong has been said already
+	node     nodeCalls        // what needs more than a node's API
 	tap      func(flow.Event) // sees every event of kontor run after it is shown; for tests
 }
 
 func run(args []string, in io.Reader, out, errw io.Writer) int {
-	return (&app{in: in, out: out, err: errw}).run(args)
+	return (&app{in: in, out: out, err: errw, node: joined()}).run(args)
 }
 
 func (a *app) run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -51,7 +54,9 @@ func (a *app) run(args []string) int {
 		text := strings.NewReplacer("\n\nDid you mean this?\n\t", ", did you mean ", "\n", " ").Replace(err.Error())
 		err = fault.New(fault.Usage, strings.TrimSpace(text), "see kontor --help")
 	}
-	a.fail(err)
+	if !a.told {
+		a.fail(err)
+	}
 	return fault.KindOf(err).ExitCode()
 }
 
@@ -62,8 +67,9 @@ func (a *app) root() *cobra.Command {
 		Long: `Kontor is one program that a financial institution runs so that several institutions
 can learn from data together without showing one another their rows.
 
-Start with:  kontor demo
-             kontor sim JOB.yaml --party bank=bank.csv --party telecom=telecom.csv`,
+Try it:      kontor demo
+             kontor sim JOB.yaml --party bank=bank.csv --party telecom=telecom.csv
+Run a node:  kontor init --name bank, then kontor up`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       node.Version,
@@ -72,11 +78,22 @@ Start with:  kontor demo
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.Wrap(fault.Usage, err, "", "see "+c.CommandPath()+" --help")
 	})
-	root.AddCommand(a.simCmd(), a.runCmd(), a.demoCmd(), a.initCmd(), a.peerCmd(), a.benchCmd(), a.jobCmd(), a.versionCmd())
+	root.AddGroup(&cobra.Group{ID: "node", Title: "A node:"}, &cobra.Group{ID: "work", Title: "Data, jobs, models:"}, &cobra.Group{ID: "try", Title: "Without a node:"})
+	group(root, "node", a.initCmd(), a.upCmd(), a.doctorCmd(), a.peerCmd(), a.policyCmd(), a.tokenCmd(), a.auditCmd())
+	group(root, "work", a.dataCmd(), a.jobCmd(), a.modelCmd())
+	group(root, "try", a.demoCmd(), a.simCmd(), a.runCmd(), a.benchCmd())
+	root.AddCommand(a.versionCmd())
 	for _, c := range root.Commands() {
 		asFaults(c)
 	}
 	return root
+}
+
+func group(root *cobra.Command, id string, cs ...*cobra.Command) {
+	for _, c := range cs {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
 }
 
 // asFaults makes every error of a command a fault: wrong arguments are of kind
@@ -102,7 +119,7 @@ func asFaults(c *cobra.Command) {
 func (a *app) fail(err error) {
 	var f *fault.Error
 	if !a.json || !errors.As(err, &f) {
-		fmt.Fprintln(a.err, "kontor: "+err.Error())
+		fmt.Fprintln(a.err, "kontor: "+clean(err.Error()))
 		return
 	}
 	what := fault.Wrap(f.Kind, f.Err, f.What, "").Error()

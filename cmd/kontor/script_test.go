@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"portinuse":   portInUse,
 			"toparquet":   toParquet,
 			"fingerprint": fingerprint,
+			"words":       words,
 		},
 	})
 }
@@ -180,6 +181,13 @@ func fingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	inv, err := identity.ParseInvitation(ts.ReadFile(args[0]))
 	ts.Check(err)
 	ts.Setenv("FINGERPRINT", inv.Fingerprint())
+}
+
+// words puts the words of an invitation into $WORDS.
+func words(ts *testscript.TestScript, neg bool, args []string) {
+	inv, err := identity.ParseInvitation(ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Setenv("WORDS", inv.Words())
 }
 
 // toParquet writes a CSV file as Parquet: toparquet IN.csv OUT.parquet
