@@ -125,23 +125,24 @@ func exerciseExports(t *testing.T, f *fake, c *Client) {
 		func(w io.Writer) error { return c.ExportModel(ctx, "m", w) },
 	} {
 		var b bytes.Buffer
-		f.exportFirst, f.exportErr = "", nil
+		f.setExport("", nil)
 		if err := export(&b); err != nil || b.Len() != 0 {
 			t.Errorf("an empty export: %q, %v", b.String(), err)
 		}
-		f.exportErr = fault.New(fault.Data, "the account is broken", "restore it")
+		broken := fault.New(fault.Data, "the account is broken", "restore it")
+		f.setExport("", broken)
 		wantKind(t, export(&b), fault.Data, nil, "the account is broken; restore it")
-		f.exportFirst = "line\n"
+		f.setExport("line\n", broken)
 		if err := export(&b); err == nil {
 			t.Error("an export that was cut must not pass for whole")
 		}
-		f.exportErr = nil
+		f.setExport("line\n", nil)
 		b.Reset()
 		if err := export(&b); err != nil || b.String() != "line\n" {
 			t.Errorf("export: %q, %v", b.String(), err)
 		}
 	}
-	f.exportFirst, f.exportErr = "", nil
+	f.setExport("", nil)
 }
 
 func TestFileRanges(t *testing.T) {
@@ -364,4 +365,21 @@ func FuzzEventReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLastEventID: browsers say with a header where they were, others with the query.
+func TestLastEventID(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	h := NewHandler(Options{Service: f})
+	for want, at := range map[string][2]string{"id: 8\n": {"7", "3"}, "id: 10\n": {"7", "9"}, "id: 1\n": {"", "0"}} {
+		var header []string
+		if at[0] != "" {
+			header = []string{"Last-Event-ID", at[0]}
+		}
+		res, b := send(t, h, f.secrets[Auditor], "GET", "/v1/jobs/01/events?after="+at[1], "", header...)
+		if !bytes.Contains(b, []byte(want)) || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("after %q: %s", at, b)
+		}
+	}
 }

@@ -226,12 +226,20 @@ func (f *fake) UntagModel(_ context.Context, id, _ string) (*Model, error) {
 }
 func (f *fake) ExportModel(_ context.Context, _ string, w io.Writer) error { return f.export(w) }
 func (f *fake) export(w io.Writer) error {
-	if f.exportFirst != "" {
-		if _, err := io.WriteString(w, f.exportFirst); err != nil {
+	f.mu.Lock()
+	first, err := f.exportFirst, f.exportErr
+	f.mu.Unlock()
+	if first != "" {
+		if _, err := io.WriteString(w, first); err != nil {
 			return err
 		}
 	}
-	return f.exportErr
+	return err
+}
+func (f *fake) setExport(first string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.exportFirst, f.exportErr = first, err
 }
 func (f *fake) Predict(ctx context.Context, id string, r PredictRequest) (*Job, error) {
 	return f.Submit(ctx, SubmitRequest{Spec: id + r.Data["bank"]})

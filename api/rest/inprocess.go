@@ -41,6 +41,9 @@ func (t *inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 				}
 				w.fail(err)
 			}
+			if gone := r.Context().Err(); gone != nil {
+				err = gone // what a handler makes of a request that was given up is no answer
+			}
 			w.WriteHeader(http.StatusOK)
 			pw.CloseWithError(err)
 		}()
