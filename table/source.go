@@ -52,3 +52,19 @@ func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }
+
+// Copy writes what is left of r to w, which the caller then closes.
+func Copy(ctx context.Context, w Writer, r Reader) error {
+	for {
+		t, err := r.Next(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.Write(t); err != nil {
+			return err
+		}
+	}
+}

@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -61,16 +60,16 @@ func Postgres(t testing.TB, statements ...string) Server {
 		}
 		return c.Close(context.Background())
 	})
-	c, err := connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(context.Background())
-	for _, q := range statements {
-		if _, err := c.Exec(context.Background(), q).ReadAll(); err != nil {
-			t.Fatalf("%s: %v", q, err)
+	s.exec = func(q string) error {
+		c, err := connect()
+		if err != nil {
+			return err
 		}
+		defer c.Close(context.Background())
+		_, err = c.Exec(context.Background(), q).ReadAll()
+		return err
 	}
+	s.Exec(t, statements...)
 	s.Socket += fmt.Sprintf("&port=%d", s.Port)
 	return s
 }
@@ -96,7 +95,7 @@ func MySQL(t testing.TB, statements ...string) Server {
 		t.Fatal(err)
 	}
 	db := sql.OpenDB(connector)
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(1) // USE holds for a connection
 	serve(t, cmd, syscall.SIGKILL, db.Ping)
 	first := []string{"CREATE DATABASE bank CHARACTER SET utf8mb4", "USE bank"}
@@ -104,11 +103,8 @@ func MySQL(t testing.TB, statements ...string) Server {
 		who := fmt.Sprintf("'%s'@'%s'", s.User, host)
 		first = append(first, "CREATE USER "+who+" IDENTIFIED BY '"+password+"'", "GRANT ALL ON bank.* TO "+who)
 	}
-	for _, q := range append(first, statements...) {
-		if _, err := db.Exec(q); err != nil {
-			t.Fatalf("%s: %v", strings.ReplaceAll(q, password, "***"), err)
-		}
-	}
+	s.exec = func(q string) error { _, err := db.Exec(q); return err }
+	s.Exec(t, append(first, statements...)...)
 	return s
 }
 

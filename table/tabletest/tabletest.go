@@ -29,6 +29,17 @@ type Server struct {
 	Port                     int    // on 127.0.0.1; speaks TLS, and without it too
 	CA                       string // file with the certificate to expect for localhost
 	scheme                   string
+	exec                     func(statement string) error
+}
+
+// Exec runs statements in the server.
+func (s Server) Exec(t testing.TB, statements ...string) {
+	t.Helper()
+	for _, q := range statements {
+		if err := s.exec(q); err != nil {
+			t.Fatalf("%s: %v", strings.ReplaceAll(q, password, "***"), err)
+		}
+	}
 }
 
 // DSN addresses the server through its socket.
