@@ -90,6 +90,16 @@ func BenchmarkRoundTrip(b *testing.B) {
 	c.Close()
 }
 
+// BenchmarkAsk is a small question and its answer.
+func BenchmarkAsk(b *testing.B) {
+	bank, telecom := twoNodes(b, answering(echo))
+	for b.Loop() {
+		if _, err := bank.Ask(b.Context(), "telecom", telecom.Addr(), "x", []byte("ping")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkSession opens and closes a session on a connection that exists.
 func BenchmarkSession(b *testing.B) {
 	bank, telecom := twoNodes(b, nil)

@@ -44,7 +44,7 @@ type Options struct {
 
 	// Both may be nil. They are called from any goroutine and should return soon.
 	OnRefused func(error)                  // a caller was refused
-	OnWaiting func(peer string, err error) // Dial could not reach the peer and will try again
+	OnWaiting func(peer string, err error) // Dial, or what keeps [Options.DialOut], could not reach the peer or lost it, and will try again
 
 	Now func() time.Time // the date for certificates; nil means time.Now
 
