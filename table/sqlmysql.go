@@ -38,6 +38,15 @@ func askMySQL(ctx context.Context, a address, t *tls.Config, query string) (curs
 	cfg.TLS, cfg.Timeout = t, connectTimeout
 	cfg.Params = map[string]string{"time_zone": "'+00:00'"}
 	cfg.Logger = &mysql.NopLogger{} // errors come back; nothing is written behind our back
+	// The driver stops watching the context when rows are closed, and then reads all
+	// that is left of them; without a connection it cannot.
+	cfg.DialFunc = func(dialing context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(dialing, network, addr)
+		if err == nil {
+			context.AfterFunc(ctx, func() { conn.Close() })
+		}
+		return conn, err
+	}
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return nil, err
