@@ -3,6 +3,7 @@ package parallel
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync/atomic"
 	"testing"
 )
@@ -67,5 +68,35 @@ func TestChunks(t *testing.T) {
 	lo, hi := bounds(2)
 	if n != 3 || lo != 8 || hi != 10 {
 		t.Errorf("%d chunks, the last %d to %d", n, lo, hi)
+	}
+}
+
+// TestLimitIsShared has calls within calls, which take no more goroutines
+// together than the limit allows and never wait for one another.
+func TestLimitIsShared(t *testing.T) {
+	for _, most := range []int{1, 2, 3} {
+		var running, peak atomic.Int64
+		ctx := WithLimit(t.Context(), most)
+		err := For(ctx, 8, func(int) error {
+			return For(ctx, 50, func(int) error {
+				if n := running.Add(1); n > peak.Load() {
+					peak.Store(n)
+				}
+				for range 1000 {
+					runtime.Gosched()
+				}
+				running.Add(-1)
+				return nil
+			})
+		})
+		if err != nil || peak.Load() > int64(most) {
+			t.Errorf("limit %d: %d at once, %v", most, peak.Load(), err)
+		}
+		if l := ctx.Value(limitKey{}); l != nil && l.(*limit).free.Load() != int64(most-1) {
+			t.Errorf("limit %d: not all helpers were given back", most)
+		}
+	}
+	if WithLimit(t.Context(), 0) != t.Context() {
+		t.Error("0 is a limit")
 	}
 }
