@@ -27,7 +27,10 @@ func joined() nodeCalls {
 			}
 			return &madeHome{Name: name, Home: dir, Fingerprint: h.Identity.Fingerprint(), Words: h.Identity.Words()}, nil
 		},
-		up: func(context.Context, upOptions) error {
+		up: func(_ context.Context, o upOptions) error {
+			if _, err := node.OpenHome(o.Home); err != nil {
+				return err
+			}
 			return fault.New(fault.Version, "this build cannot run a node as a service", "use kontor run")
 		},
 		running: running,

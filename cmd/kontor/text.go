@@ -90,9 +90,6 @@ func when(t time.Time) string {
 // short is the beginning of an identifier, enough to name the thing.
 func short(id string) string { return id[:min(len(id), 12)] }
 
-// reason joins what is wrong with its cure, as errors have it.
-func reason(what, cure string) string { return strings.Trim(what+"; "+cure, "; ") }
-
 // split reads NAME=VALUE of a flag.
 func split(flag, arg string) (name, value string, err error) {
 	name, value, ok := strings.Cut(arg, "=")

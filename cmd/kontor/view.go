@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -119,7 +121,15 @@ func (v *view) step(s rest.JobStep) {
 	v.print(strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", s.Name, s.State, strings.TrimSpace(stepDetail(s))), ", "))
 }
 
-func (v *view) print(text string) { fmt.Fprintln(v.w, clean(line(text))) }
+// print writes one line, whatever line ends stand in the text.
+func (v *view) print(text string) {
+	fmt.Fprintln(v.w, clean(strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
+		return r
+	}, text))))
+}
 
 // note says something that is no state, above the block.
 func (v *view) note(text string) {
@@ -133,7 +143,7 @@ func (v *view) note(text string) {
 // broken is told why the events stopped coming; they are asked for again.
 func (v *view) broken(err error) {
 	why := ""
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // it was cut off: that says nothing more
 		why = ": " + err.Error()
 	}
 	v.note("the node does not answer, trying again" + why)
