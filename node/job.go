@@ -43,7 +43,7 @@ func (n *Node) Job(ctx context.Context, j Job) (*Outcome, error) {
 	}
 	r := &run{n: n, j: j, party: party, self: party.Name, conns: map[string]*transport.Conn{}}
 	// What is wrong here at first sight is said before any peer is bothered.
-	if j.Input == nil {
+	if j.Input == nil && j.Spec.NeedsData() {
 		if err := flow.CheckInput(ctx, party, j.Data); err != nil {
 			return nil, fault.At(err, r.self, "load")
 		}
@@ -173,7 +173,7 @@ func (r *run) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 
 func (r *run) steps(ctx context.Context, consent *Consent) (*flow.Result, error) {
 	in := r.j.Input
-	if in == nil {
+	if in == nil && r.j.Spec.NeedsData() {
 		var err error
 		if in, err = flow.LoadInput(ctx, r.party, r.j.Data); err != nil {
 			return nil, r.blame(ctx, err, "load")
