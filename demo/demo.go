@@ -101,7 +101,7 @@ func prepareDir(dir string) error {
 func (o Options) identities(spec *flow.Spec) error {
 	homes := map[string]*node.Home{}
 	for _, p := range spec.Parties {
-		h, err := node.CreateHome(o.home(p.Name), p.Name, "127.0.0.1:0")
+		h, err := node.CreateHome(o.home(p.Name), p.Name, "127.0.0.1:0", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"kontor/flow"
+	"kontor/flow/job"
 	"kontor/identity"
 	"kontor/internal/fault"
 	"kontor/session"
@@ -86,6 +87,9 @@ type Consent struct {
 	Run     session.ID `json:"-"`
 	Spec    string     `json:"spec"` // hex of the specification's hash
 	Parties []Signed   `json:"parties"`
+	// Proposal is what the parties of a job between nodes have signed, verbatim;
+	// empty for a job that was run by hand at every party (kontor run, sim, demo).
+	Proposal string `json:"proposal,omitempty"`
 }
 
 // Signed is one party's part in a consent. Bytes are in hex.
@@ -101,6 +105,9 @@ type Signed struct {
 // Verify returns an error unless run is the identifier that the parties' nonces
 // and keys give, and every party's signature over it holds.
 func (c *Consent) Verify(run session.ID) error {
+	if c.Proposal != "" {
+		return c.verifyProposal(run)
+	}
 	id, err := runID(c.Spec, c.Parties)
 	if err != nil || id != run {
 		return fmt.Errorf("the run %x is not that of this consent", run[:8])
@@ -114,6 +121,19 @@ func (c *Consent) Verify(run session.ID) error {
 		}
 	}
 	return nil
+}
+
+// verifyProposal is [Consent.Verify] for a job between nodes.
+func (c *Consent) verifyProposal(run session.ID) error {
+	var signed []job.Signed
+	for _, p := range c.Parties {
+		signed = append(signed, job.Signed{Party: p.Party, Nonce: p.Nonce, Signature: p.Signature})
+	}
+	id, err := job.VerifyConsents([]byte(c.Proposal), signed)
+	if err == nil && id != run {
+		err = fmt.Errorf("the run %x is not that of this consent", run[:8])
+	}
+	return err
 }
 
 // runID hashes what the parties agree on: the specification, and name, role,

@@ -1,7 +1,7 @@
 package node
 
 import (
-	"crypto/subtle"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -12,31 +12,58 @@ import (
 	"kontor/flow"
 	"kontor/identity"
 	"kontor/internal/fault"
+	"kontor/node/config"
+	"kontor/policy"
 )
 
 // Home is an institution's folder: its identity, the peers that it trusts, and
-// the address that it listens on.
+// what it has decided about its node.
 type Home struct {
+	Dir      string
 	Identity *identity.Identity
 	Peers    *identity.Peers
-	Listen   string
+	Config   *config.Config
+	Listen   string // Config.Listen
 }
 
-const (
-	listenFile = "listen"
-	renewAt    = 30 * 24 * time.Hour // a node certificate is renewed when less than this is left
-)
+// PolicyFile is the name of the policy in a node's folder.
+const PolicyFile = "policy.yaml"
 
-// CreateHome makes a new identity in dir.
-func CreateHome(dir, name, listen string) (*Home, error) {
+// CreateHome makes a new identity in dir, with a configuration and a policy for
+// people to read. Empty addresses stand for the defaults.
+func CreateHome(dir, name, listen, api string) (*Home, error) {
+	cfg := config.Default(name)
+	cfg.Listen, cfg.API.Listen = cmp.Or(listen, cfg.Listen), cmp.Or(api, cfg.API.Listen)
+	text := config.Template(cfg)
+	if _, err := config.Parse(config.FileName, text); err != nil {
+		return nil, fault.Wrap(fault.Usage, err, "an address cannot be used", "give HOST:PORT")
+	}
 	id, err := identity.Create(dir, name, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, listenFile), []byte(listen+"\n"), 0o600); err != nil {
-		return nil, fault.Wrap(fault.Local, err, "the folder cannot be written", "check permissions and free space")
+	for file, b := range map[string][]byte{config.FileName: text, PolicyFile: policy.Template(name)} {
+		if err := createFile(filepath.Join(dir, file), b); err != nil {
+			return nil, err
+		}
 	}
-	return &Home{id, identity.OpenPeers(dir), listen}, nil
+	return &Home{dir, id, identity.OpenPeers(dir), cfg, cfg.Listen}, nil
+}
+
+// createFile writes a file that is not there yet; one that is stays as it is.
+func createFile(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = f.Write(b)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		return fault.Wrap(fault.Local, err, "the folder cannot be written", "check permissions and free space")
+	}
+	return nil
 }
 
 // OpenHome opens the folder that [CreateHome] made and renews the node
@@ -49,18 +76,19 @@ func OpenHome(dir string) (*Home, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now := time.Now(); id.NotAfter().Sub(now) < renewAt {
-		if err := id.Renew(now); err != nil {
+	if renew, _ := identity.Due(id.NotBefore(), id.NotAfter(), time.Now()); renew {
+		if err := id.Renew(time.Now()); err != nil {
 			return nil, err
 		}
 	}
-	listen := "127.0.0.1:0"
-	if b, err := os.ReadFile(filepath.Join(dir, listenFile)); err == nil {
-		listen = strings.TrimSpace(string(b))
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return nil, fault.Wrap(fault.Local, err, "the listen address cannot be read", "check the folder's permissions")
+	cfg, err := config.Load(dir)
+	if err != nil {
+		return nil, err
 	}
-	return &Home{id, identity.OpenPeers(dir), listen}, nil
+	if cfg.Name != "" && cfg.Name != id.Name() {
+		return nil, fault.New(fault.Local, fmt.Sprintf("%s is of %s, but the identity beside it is %s", config.FileName, cfg.Name, id.Name()), "correct name: in "+filepath.Join(dir, config.FileName))
+	}
+	return &Home{dir, id, identity.OpenPeers(dir), cfg, cfg.Listen}, nil
 }
 
 // Invite returns the invitation to hand to a peer; address is where it reaches
@@ -85,6 +113,12 @@ func (h *Home) Accept(invitation, fingerprint string) (PeerInfo, error) {
 		}
 		invitation = string(b)
 	}
+	return h.acceptAt(invitation, fingerprint, "")
+}
+
+// acceptAt is [Home.Accept] for the text of an invitation, with an address to use
+// instead of its own.
+func (h *Home) acceptAt(invitation, fingerprint, address string) (PeerInfo, error) {
 	inv, err := identity.ParseInvitation(invitation)
 	if err != nil {
 		return PeerInfo{}, err
@@ -93,19 +127,20 @@ func (h *Home) Accept(invitation, fingerprint string) (PeerInfo, error) {
 		return PeerInfo{}, fault.New(fault.Usage, "an invitation alone does not prove who sent it",
 			"ask "+inv.Name+" by phone to read out its fingerprint, and give that with --fingerprint")
 	}
-	if subtle.ConstantTimeCompare([]byte(plainHex(fingerprint)), []byte(plainHex(inv.Fingerprint()))) != 1 {
-		return PeerInfo{}, fault.New(fault.Trust, fmt.Sprintf("the invitation of %s has the fingerprint %s, not %s", inv.Name, inv.Fingerprint(), fingerprint),
+	if !identity.MatchFingerprint(fingerprint, inv.Key) {
+		return PeerInfo{}, fault.New(fault.Trust, fmt.Sprintf("the invitation of %s has the fingerprint %s (%s), not the one given", inv.Name, inv.Fingerprint(), inv.Words()),
 			"do not trust it; ask "+inv.Name+" for a new invitation and its fingerprint")
+	}
+	if inv.Name == h.Identity.Name() || inv.Name == "self" {
+		return PeerInfo{}, fault.New(fault.Trust, fmt.Sprintf("a peer cannot be named %q here", inv.Name), "the peer has to choose another name with kontor init")
+	}
+	if address != "" {
+		inv.Address = address
 	}
 	if err := h.Peers.Add(inv, time.Now()); err != nil {
 		return PeerInfo{}, err
 	}
 	return PeerInfo{inv.Name, inv.Address, inv.Fingerprint()}, nil
-}
-
-// plainHex drops how a fingerprint is grouped.
-func plainHex(s string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", " ", "", ":", "").Replace(s))
 }
 
 // List returns the trusted peers, sorted by name.

@@ -163,8 +163,8 @@ const (
 )
 
 // Event is one thing that happened to a job. Seq numbers a job's events from 1
-// without gaps; progress may be dropped from what is kept, so that a listener
-// who comes back can miss numbers but never sees one twice.
+// without gaps. Progress is not kept and has no number of its own: its Seq is that
+// of the event before it.
 type Event struct {
 	Seq  int64           `json:"seq"`
 	Type string          `json:"type" enum:"state,step,progress,log,end"`

@@ -56,7 +56,7 @@ func (c *Client) follow(ctx context.Context, id string, after *int64, f func(Eve
 		if err != nil {
 			return c.over(ctx, id, *after, err)
 		}
-		if e.Seq <= *after {
+		if e.Seq < *after || e.Seq == *after && e.Type != EventProgress {
 			continue
 		}
 		if err := f(e); err != nil {

@@ -235,6 +235,9 @@ func (m *Manager) settle(ctx context.Context, job, step string, number int, res 
 // outcome puts the end of an attempt into its record.
 func (m *Manager) outcome(r *Record, c *change, s *StepRecord, res *flow.StepResult, dir string, failure error) {
 	s.Ended = m.o.Now().UTC()
+	if m.o.Ended != nil {
+		defer func() { m.o.Ended(*s) }()
+	}
 	if failure == nil {
 		s.State, s.Result, s.Dir, s.Error = StepPrepared, res, dir, nil
 		c.event(EventStep, map[string]any{"step": s.Name, "state": s.State, "attempt": s.Attempt})

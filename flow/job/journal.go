@@ -36,6 +36,7 @@ var migrations = []string{
 	`CREATE INDEX jobs_created ON jobs (created)`,
 	`CREATE TABLE job_events (job TEXT NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL, type TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (job, seq)) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE reusable (key TEXT PRIMARY KEY, artifact TEXT NOT NULL, job TEXT NOT NULL, step TEXT NOT NULL) STRICT, WITHOUT ROWID`,
+	`CREATE TABLE job_keys (key TEXT PRIMARY KEY, job TEXT NOT NULL) STRICT, WITHOUT ROWID`,
 	`CREATE TABLE job_starts (dataset TEXT NOT NULL, rule TEXT NOT NULL, job TEXT NOT NULL, time INTEGER NOT NULL) STRICT`,
 }
 

@@ -81,6 +81,8 @@ type Options struct {
 	Now          func() time.Time
 	// Pause is the longest pause between two attempts; 15 s.
 	Pause time.Duration
+	// Ended hears of every attempt of a step that has ended here; it may be nil.
+	Ended func(StepRecord)
 }
 
 // Manager carries out the jobs of a node. It is safe for concurrent use.
@@ -237,11 +239,20 @@ type Submission struct {
 	Actor  string // who submits it
 	Fresh  bool   // reuse nothing
 	Replay string // the job that this one repeats, if any
+	Key    string // where set, a job submitted under it before is returned instead
 }
 
 // Submit signs a job as its initiator and sends it to the hosts. It returns once
 // the job is journalled.
 func (m *Manager) Submit(ctx context.Context, s Submission) (*Record, error) {
+	if s.Key != "" {
+		if id, err := m.keyed(ctx, s.Key); err != nil || id != "" {
+			if err != nil {
+				return nil, err
+			}
+			return m.get(ctx, id)
+		}
+	}
 	spec, err := flow.Parse("the job", s.Spec)
 	if err != nil {
 		return nil, err
@@ -266,14 +277,29 @@ func (m *Manager) Submit(ctx context.Context, s Submission) (*Record, error) {
 	if op.Verdict == Denied {
 		return nil, fault.New(fault.Consent, denialText(op.Ruling), op.Cure)
 	}
-	own, err := consentTo(m.o.Signer, raw, m.o.Rand)
-	if err != nil {
-		return nil, err
-	}
 	r := newRecord(raw, p, spec, m.self, m.o.Now().UTC())
-	r.Rulings[m.self] = Ruling{Verdict: ByOwner, Rule: op.Rule, By: s.Actor}
-	r.Consents, r.Features, r.Print, r.Reuse = []Signed{own}, op.Features, op.Print, !s.Fresh
-	c := &change{also: m.countStart(spec, op, r.ID)}
+	r.Features, r.Print, r.Reuse, r.By, r.Repeats = op.Features, op.Print, !s.Fresh, s.Actor, s.Replay
+	c := &change{}
+	if op.Verdict == ByWaiting { // our own policy wants a second person
+		r.State, r.Rulings[m.self] = Waiting, Ruling{Verdict: ByWaiting, Rule: op.Rule, Reason: op.Reason}
+		r.Waits = "the approval of a person here; look at it with kontor job show " + r.ID[:8] + ", then kontor job approve or reject"
+	} else {
+		own, err := consentTo(m.o.Signer, raw, m.o.Rand)
+		if err != nil {
+			return nil, err
+		}
+		r.Consents, r.Rulings[m.self] = []Signed{own}, Ruling{Verdict: ByOwner, Rule: op.Rule, By: s.Actor}
+		c.also = m.countStart(spec, op, r.ID)
+	}
+	if s.Key != "" {
+		count := c.also
+		c.also = func(tx *store.Tx) error {
+			if _, err := tx.Exec(context.Background(), `INSERT INTO job_keys (key, job) VALUES (?, ?)`, s.Key, r.ID); err != nil || count == nil {
+				return err
+			}
+			return count(tx)
+		}
+	}
 	c.event(EventState, map[string]any{"state": r.State})
 	c.record(s.Actor, "job.submitted", r.ID, map[string]any{"job": r.Name, "proposal": r.SpecHash(), "parties": spec.PartyNames(), "purpose": spec.Purpose, "note": s.Note, "repeats": s.Replay})
 	m.writing.Lock()
@@ -305,6 +331,17 @@ func (m *Manager) propose(spec *flow.Spec, s Submission) ([]byte, *Proposal, err
 	}
 	raw, err := marshal(p)
 	return raw, p, err
+}
+
+// keyed returns the job that was submitted under a key, "" if there is none.
+func (m *Manager) keyed(ctx context.Context, key string) (id string, err error) {
+	err = m.o.DB.Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `SELECT job FROM job_keys WHERE key = ?`, key).Scan(&id)
+	})
+	if store.None(err) {
+		err = nil
+	}
+	return id, err
 }
 
 func denialText(r Ruling) string {

@@ -101,6 +101,16 @@ func (p *Proposal) key(party string) ed25519.PublicKey {
 	return nil
 }
 
+// VerifyConsents returns the identifier of the run that a proposal, verbatim, and
+// the consents of all its parties give; an error unless all of them hold.
+func VerifyConsents(raw []byte, consents []Signed) (session.ID, error) {
+	p, _, err := parseProposal(raw)
+	if err != nil {
+		return session.ID{}, err
+	}
+	return runID(p, raw, consents)
+}
+
 func (p *Proposal) hosts() []string {
 	var hs []string
 	for _, pp := range p.Parties {

@@ -130,6 +130,8 @@ type Record struct {
 	Waits     string            `json:"waits,omitempty"` // what it waits for now, with the cure
 	Error     *Problem          `json:"error,omitempty"`
 	Reuse     bool              `json:"reuse"`
+	By        string            `json:"by,omitempty"`      // who submitted it here
+	Repeats   string            `json:"repeats,omitempty"` // the job that this one repeats
 	Resumed   int               `json:"resumed,omitempty"`
 	Features  []string          `json:"features,omitempty"` // of this party's table, as consented
 	Print     string            `json:"print,omitempty"`    // fingerprint of this party's table

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ type Filter struct {
 	Role   string
 	Limit  int       // 0 is 100
 	Before time.Time // created before
+
+	Active    bool // not ended
+	Attention bool // a person here has to decide
 }
 
 // List returns jobs, the newest first.
@@ -28,8 +32,27 @@ func (m *Manager) List(ctx context.Context, f Filter) ([]*Record, error) {
 	if !f.Before.IsZero() {
 		before = f.Before.UnixNano()
 	}
+	if f.Active || f.Attention {
+		return m.active(f), nil
+	}
 	return m.query(ctx, `SELECT doc FROM jobs WHERE (? = '' OR state = ?) AND (? = '' OR role = ?) AND created < ? ORDER BY created DESC, id LIMIT ?`,
 		string(f.State), string(f.State), f.Role, f.Role, before, f.Limit)
+}
+
+// active returns jobs that have not ended, the newest first.
+func (m *Manager) active(f Filter) []*Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*Record
+	for _, r := range m.live {
+		waits := r.Rulings[m.self].Verdict == ByWaiting
+		if r.State.Final() || f.Attention && !waits || f.Role != "" && r.Role != f.Role || !f.Before.IsZero() && !r.Created.Before(f.Before) {
+			continue
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b *Record) int { return b.Created.Compare(a.Created) })
+	return out[:min(len(out), f.Limit)]
 }
 
 // unsettled returns the jobs that have not ended, or whose end is not known to all.
@@ -183,7 +206,7 @@ func (m *Manager) Cancel(ctx context.Context, id, actor, reason string) (*Record
 }
 
 // Rerun submits a job of ours once more: a new job with new consents.
-func (m *Manager) Rerun(ctx context.Context, id, actor string) (*Record, error) {
+func (m *Manager) Rerun(ctx context.Context, id, actor, key string) (*Record, error) {
 	r, err := m.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -191,7 +214,15 @@ func (m *Manager) Rerun(ctx context.Context, id, actor string) (*Record, error) 
 	if r.Role != session.Guest {
 		return nil, fault.New(fault.Usage, "the job was submitted by "+r.Initiator, "ask there for it to be run again")
 	}
-	return m.Submit(ctx, Submission{Spec: []byte(r.proposal.Spec), Note: r.proposal.Note, Actor: actor, Fresh: !r.Reuse, Replay: r.ID})
+	return m.Submit(ctx, Submission{Spec: []byte(r.proposal.Spec), Note: r.proposal.Note, Actor: actor, Fresh: !r.Reuse, Replay: r.ID, Key: key})
+}
+
+// LastEvent returns the number of a job's latest kept event.
+func (m *Manager) LastEvent(ctx context.Context, id string) (seq int64, err error) {
+	err = m.o.DB.Read(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(ctx, `SELECT events FROM jobs WHERE id = ?`, id).Scan(&seq)
+	})
+	return seq, err
 }
 
 // Counts says how many jobs are in each state, for metrics.
