@@ -29,7 +29,7 @@ func (a *app) listAuditCmd() *cobra.Command {
 		return a.show(page, func(w io.Writer) {
 			rows := [][]string{}
 			for _, e := range page.Entries {
-				rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.Time), e.Actor, e.Action, e.Object, string(e.Detail)})
+				rows = append(rows, []string{strconv.FormatInt(e.Seq, 10), when(e.Time), e.Actor, e.Action, e.Object, cut(string(e.Detail), 120)})
 			}
 			grid(w, rows...)
 			if page.Next > 0 {
@@ -75,7 +75,7 @@ checked here, without a node, against the key that --key names as you know it fr
 			if key != "" || len(witnesses) > 0 {
 				return fault.New(fault.Usage, "--key and --witness are for an exported account", "name its file")
 			}
-			n, err := a.connect(t)
+			n, err := a.connect(cmd.Context(), t)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +25,12 @@ import (
 // one, if nothing else is said.
 const defaultHome = "kontor-home"
 
-// adminToken is the administrator's token in a node's folder.
-const adminToken = "admin.token"
+// Files in a node's folder: the administrator's token, and the number of the
+// process that has the folder open.
+const (
+	adminToken = "admin.token"
+	lockFile   = "lock"
+)
 
 // target says which node a command talks to.
 type target struct{ home, api, token string }
@@ -49,7 +54,7 @@ type conn struct {
 func (a *app) nodeCmd(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, n *conn, args []string) error) *cobra.Command {
 	var t target
 	c := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-		n, err := a.connect(t)
+		n, err := a.connect(cmd.Context(), t)
 		if err != nil {
 			return err
 		}
@@ -69,7 +74,7 @@ func closing(closeIt func() error, err error) error {
 
 // connect finds the node: as the flags say, else the environment, else the folder
 // beside us.
-func (a *app) connect(t target) (*conn, error) {
+func (a *app) connect(ctx context.Context, t target) (*conn, error) {
 	if t.api == "" && t.home == "" {
 		t.api = os.Getenv("KONTOR_API")
 	}
@@ -81,7 +86,7 @@ func (a *app) connect(t target) (*conn, error) {
 		return nil, err
 	}
 	t.home = home
-	return a.connectHome(t)
+	return a.connectHome(ctx, t)
 }
 
 // folder returns the node's folder: as given, else by the environment, else the
@@ -145,29 +150,51 @@ func readToken(text string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// opening is how long a command waits for a node that was started a moment ago, or
+// for another command that has the folder open.
+const opening = 5 * time.Second
+
 // connectHome reaches the node of a folder: the process that runs it, or the
 // folder itself where none does.
-func (a *app) connectHome(t target) (*conn, error) {
-	if api, ok := a.node.running(t.home); ok {
-		return a.connectRunning(t, api)
-	}
-	h, token, closeHome, err := a.node.offline(t.home)
-	if err != nil {
-		if api, ok := a.node.running(t.home); ok { // it started a moment ago
-			return a.connectRunning(t, api)
+func (a *app) connectHome(ctx context.Context, t target) (*conn, error) {
+	for end := time.Now().Add(opening); ; {
+		if api, ok := a.node.running(t.home); ok {
+			return connectRunning(t, api)
 		}
-		return nil, err
+		h, token, closeHome, err := a.node.offline(ctx, t.home)
+		if err == nil {
+			return connectFolder(t, h, token, closeHome)
+		}
+		if fault.KindOf(err) != fault.Local || !held(t.home) || time.Now().After(end) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
+}
+
+// held reports whether a process says that it has the folder open.
+func held(home string) bool {
+	info, err := os.Stat(filepath.Join(home, lockFile))
+	return err == nil && info.Size() > 0
+}
+
+// connectFolder calls the API within this process.
+func connectFolder(t target, h http.Handler, token string, closeHome func() error) (*conn, error) {
 	if t.token != "" {
+		var err error
 		if token, err = readToken(t.token); err != nil {
-			return nil, closing(closeHome, err)
+			return nil, errors.Join(err, closeHome())
 		}
 	}
 	c := &rest.Client{Base: "http://kontor.invalid", Token: token, HTTP: &http.Client{Transport: rest.InProcess(h)}}
 	return &conn{Client: c, near: true, still: true, close: closeHome}, nil
 }
 
-func (a *app) connectRunning(t target, api string) (*conn, error) {
+func connectRunning(t target, api string) (*conn, error) {
 	token, err := readToken(cmp.Or(t.token, "@"+filepath.Join(t.home, adminToken)))
 	if env := os.Getenv("KONTOR_TOKEN"); errors.Is(err, os.ErrPermission) && env != "" {
 		token, err = readToken(env)

@@ -86,6 +86,10 @@ func (f *fakeNode) StoreAnswer(_ context.Context, key string, a rest.Answer) err
 	return nil
 }
 
+func (f *fakeNode) Node(context.Context) (*rest.Node, error) {
+	return &rest.Node{Name: "bank", Version: "0.1.0", Fingerprint: "0123-4567", Words: "minnow physics summer", Listen: "0.0.0.0:7700", CertExpires: day, Started: day, Running: true}, nil
+}
+
 func (f *fakeNode) Doctor(context.Context) (*rest.Diagnosis, error) {
 	defer f.lock()()
 	d := &rest.Diagnosis{OK: !f.sick, Checks: []rest.Check{

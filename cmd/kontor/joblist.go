@@ -15,12 +15,19 @@ import (
 
 func (a *app) listJobsCmd() *cobra.Command {
 	var f rest.JobFilter
+	var ids bool
 	c := a.nodeCmd("ls", "List jobs, newest first", cobra.NoArgs, func(ctx context.Context, n *conn, _ []string) error {
 		js, err := n.Jobs(ctx, f)
 		if err != nil {
 			return err
 		}
 		return a.show(js, func(w io.Writer) {
+			if ids {
+				for _, j := range js.Jobs {
+					fmt.Fprintln(w, j.ID)
+				}
+				return
+			}
 			rows := [][]string{{"job", "name", "role", "asked by", "created", "state"}}
 			for i := range js.Jobs {
 				j := &js.Jobs[i]
@@ -36,6 +43,7 @@ func (a *app) listJobsCmd() *cobra.Command {
 	fl.StringVar(&f.State, "state", "", "only jobs in one state, or active (not ended), or attention (somebody here has to act)")
 	fl.StringVar(&f.Role, "role", "", "only jobs in which this node is guest or host")
 	fl.IntVar(&f.Limit, "limit", 50, "so many at most, up to 500")
+	fl.BoolVar(&ids, "ids", false, "print identifiers only, one a line")
 	fl.StringVar(&f.Before, "before", "", "only jobs older than this one")
 	return c
 }
@@ -94,9 +102,9 @@ func describeConsent(w io.Writer, j *rest.Job) {
 func consentText(p rest.JobParty) string {
 	text := map[string]string{"none": "not asked yet", "waiting": "waits for a person", "standing": "agreed by a standing rule", "person": "agreed by a person", "denied": "refused"}[p.Consent]
 	text = orNone(text, p.Consent)
-	for _, s := range []string{p.Rule, p.By, p.Reason} {
-		if s != "" {
-			text += ", " + line(s)
+	for _, s := range []struct{ word, value string }{{"by", p.By}, {"rule", p.Rule}, {"who says:", p.Reason}} {
+		if s.value != "" {
+			text += ", " + s.word + " " + line(s.value)
 		}
 	}
 	return text
@@ -106,7 +114,7 @@ func consentText(p rest.JobParty) string {
 func describeOutcome(w io.Writer, j *rest.Job) {
 	for _, step := range slices.Sorted(maps.Keys(j.Metrics)) {
 		var figures []string
-		for _, name := range slices.Sorted(maps.Keys(j.Metrics[step])) {
+		for _, name := range shown(j.Metrics[step]) {
 			figures = append(figures, fmt.Sprintf("%s %.6g", name, j.Metrics[step][name]))
 		}
 		io.WriteString(w, wrap(line(step)+": ", strings.Join(figures, ", "), 110)+"\n")
@@ -120,6 +128,24 @@ func describeOutcome(w io.Writer, j *rest.Job) {
 	if j.Spec != "" {
 		fmt.Fprintf(w, "specification as signed\n    %s\n", strings.ReplaceAll(strings.TrimRight(j.Spec, "\n"), "\n", "\n    "))
 	}
+}
+
+// headlines are the figures that people look at first; all are in the JSON.
+var headlines = []string{"auc", "auc_low", "auc_high", "ks", "gini", "log_loss", "rows", "positives"}
+
+// shown returns the names of the figures to show: the headlines, or all where there
+// are none of them.
+func shown(figures map[string]float64) []string {
+	var names []string
+	for _, n := range headlines {
+		if _, ok := figures[n]; ok {
+			names = append(names, n)
+		}
+	}
+	if names == nil {
+		names = slices.Sorted(maps.Keys(figures))
+	}
+	return names
 }
 
 // stepDetail says how far a step is, or what it took.

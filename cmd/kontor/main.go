@@ -79,7 +79,7 @@ Run a node:  kontor init --name bank, then kontor up`,
 		return fault.Wrap(fault.Usage, err, "", "see "+c.CommandPath()+" --help")
 	})
 	root.AddGroup(&cobra.Group{ID: "node", Title: "A node:"}, &cobra.Group{ID: "work", Title: "Data, jobs, models:"}, &cobra.Group{ID: "try", Title: "Without a node:"})
-	group(root, "node", a.initCmd(), a.upCmd(), a.doctorCmd(), a.peerCmd(), a.policyCmd(), a.tokenCmd(), a.auditCmd())
+	group(root, "node", a.initCmd(), a.upCmd(), a.statusCmd(), a.doctorCmd(), a.peerCmd(), a.policyCmd(), a.tokenCmd(), a.auditCmd())
 	group(root, "work", a.dataCmd(), a.jobCmd(), a.modelCmd())
 	group(root, "try", a.demoCmd(), a.simCmd(), a.runCmd(), a.benchCmd())
 	root.AddCommand(a.versionCmd())

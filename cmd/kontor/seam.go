@@ -19,7 +19,7 @@ type nodeCalls struct {
 	running func(home string) (api string, ok bool)
 	// offline opens the folder of a node that does not run: the same API in this
 	// process, a token of the administrator for it, and how to close it.
-	offline func(home string) (h http.Handler, token string, closeHome func() error, err error)
+	offline func(ctx context.Context, home string) (h http.Handler, token string, closeHome func() error, err error)
 }
 
 // madeHome is what kontor init has made.

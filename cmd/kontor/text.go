@@ -120,3 +120,11 @@ func splitAll(flag string, args []string) (map[string]string, error) {
 
 // orNone returns s, or what stands for nothing.
 func orNone(s, none string) string { return cmp.Or(s, none) }
+
+// cut shortens a text that would fill the screen; the JSON has it whole.
+func cut(text string, most int) string {
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return text
+}

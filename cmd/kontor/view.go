@@ -27,10 +27,11 @@ type view struct {
 	lines int                  // of the block that stands on the terminal
 	drawn time.Time            // when it was drawn
 	said  map[string]time.Time // by step: when its progress was last said
+	last  map[string]string    // by step: what was last said of it
 }
 
 func newView(w io.Writer, j *rest.Job) *view {
-	v := &view{w: w, now: time.Now, job: j, width: 80, said: map[string]time.Time{}}
+	v := &view{w: w, now: time.Now, job: j, width: 80, said: map[string]time.Time{}, last: map[string]string{}}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		v.tty = true
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 20 {
@@ -118,7 +119,15 @@ func (v *view) state() {
 }
 
 func (v *view) step(s rest.JobStep) {
-	v.print(strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", s.Name, s.State, strings.TrimSpace(stepDetail(s))), ", "))
+	detail := ""
+	if s.State != "running" || s.Attempt > 1 {
+		detail = stepDetail(s)
+	}
+	text := strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", s.Name, s.State, detail), ", ")
+	if v.last[s.Name] != text { // parties come to a point one after another
+		v.last[s.Name] = text
+		v.print(text)
+	}
 }
 
 // print writes one line, whatever line ends stand in the text.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -190,20 +191,10 @@ func (a *app) printLog(ctx context.Context, n *conn, id string, after int64) (in
 
 func (a *app) logLine(l rest.LogLine) error {
 	return a.show(l, func(w io.Writer) {
-		where := l.Party
-		if l.Step != "" {
-			where += "/" + l.Step
-		}
+		where := strings.Trim(l.Party+"/"+l.Step, "/")
 		if where != "" {
 			where += ": "
 		}
-		fmt.Fprintf(w, "%s %-5s %s%s\n", when(l.Time), l.Level, line(where)+blank(where), line(l.Text))
+		fmt.Fprintf(w, "%s %-5s %s\n", when(l.Time), l.Level, line(where+l.Text))
 	})
-}
-
-func blank(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " "
 }
