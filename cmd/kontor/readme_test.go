@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
@@ -125,7 +127,7 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range call.FindAllStringSubmatch(string(b), -1) {
+		for _, m := range call.FindAllStringSubmatch(strings.ReplaceAll(string(b), `"$(`, "\n"), -1) { // a command within another
 			root := (&app{}).root()
 			c, _, err := root.Find(strings.Fields(m[1]))
 			if err != nil {
@@ -142,5 +144,52 @@ func TestDocumentsNameCommandsThatExist(t *testing.T) {
 	}
 	if seen < 10 {
 		t.Errorf("only %d commands found in the documents", seen)
+	}
+}
+
+var flagUsage = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`)
+
+// TestEveryCommandIsDocumented holds docs/commands.md to the commands that there
+// are: each has a row that names its flags, and whether it talks to a node.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/commands.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(kontor [a-z ]*[a-z])[^`]*`.*$").FindAllStringSubmatch(string(b), -1) {
+		rows[m[1]] = m[0]
+	}
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+		if !c.Runnable() || c.Name() == "help" || c.HasSubCommands() {
+			return
+		}
+		row := rows[c.CommandPath()]
+		if row == "" {
+			t.Errorf("docs/commands.md has no row for %s", c.CommandPath())
+			return
+		}
+		delete(rows, c.CommandPath())
+		node := c.Flag("api") != nil && c.Flag("token") != nil
+		for _, f := range flagUsage.FindAllStringSubmatch(c.LocalFlags().FlagUsages(), -1) {
+			common := node && (f[1] == "home" || f[1] == "api" || f[1] == "token") || f[1] == "help"
+			if !common && !strings.Contains(row, "`--"+f[1]) {
+				t.Errorf("the row of %s does not name --%s", c.CommandPath(), f[1])
+			}
+		}
+		if node != strings.Contains(row, "| node") {
+			t.Errorf("the row of %s does not say rightly whether it talks to a node", c.CommandPath())
+		}
+		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+			t.Errorf("the help of %s: %q", c.CommandPath(), c.Short)
+		}
+	}
+	visit((&app{}).root())
+	for path := range rows {
+		t.Errorf("docs/commands.md has a row for %s, which there is not", path)
 	}
 }
