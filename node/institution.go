@@ -115,7 +115,7 @@ func (n *Institution) jobOptions(o InstitutionOptions) job.Options {
 	cfg := n.home.Config.Jobs
 	return job.Options{Signer: n.home.Identity, DB: n.db, Audit: n.account, Dir: n.jobsDir(), Peers: reach{n}, Site: site{n},
 		Capabilities: capabilities(), Version: Version, Parallel: cfg.Parallel, Patience: cfg.Patience,
-		Limits: flow.Limits{Cores: cfg.Cores, Memory: cfg.Memory, Disk: cfg.Disk}, Log: n.log, Rand: rand.Reader, Now: n.now, Pause: o.Pause, Ended: n.gauges.stepEnded}
+		Limits: flow.Limits{Cores: cfg.Cores, Memory: cfg.Memory, Disk: cfg.Disk}, Log: n.log, Rand: rand.Reader, Now: n.now, Pause: o.Pause, Ended: n.gauges.stepEnded, Room: n.room}
 }
 
 func capabilities() []string { return append(flow.AllCapabilities(), job.Capability) }

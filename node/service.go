@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"kontor/api/rest"
@@ -54,11 +53,8 @@ func (s service) Ready(ctx context.Context) []string {
 	if err := s.n.db.Read(ctx, func(tx *store.Tx) error { return tx.QueryRow(ctx, `SELECT 1`).Scan(new(int)) }); err != nil {
 		why = append(why, "the state cannot be read: "+err.Error())
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(s.n.home.Dir, &fs); err == nil {
-		if free, least := int64(fs.Bavail)*int64(fs.Bsize), s.n.home.Config.Jobs.Reserve; free < least {
-			why = append(why, fmt.Sprintf("the disk has %s left, jobs: reserve asks for %s", config.FormatSize(free), config.FormatSize(least)))
-		}
+	if err := s.n.room(); err != nil {
+		why = append(why, err.Error())
 	}
 	return why
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"kontor/data"
@@ -20,6 +21,7 @@ import (
 	"kontor/identity"
 	"kontor/internal/fault"
 	"kontor/model"
+	"kontor/node/config"
 	"kontor/policy"
 	"kontor/session"
 	"kontor/store"
@@ -277,7 +279,7 @@ func (s site) uses(req *policy.Request, op *job.Opinion, v flow.Party, p *policy
 	if label != "" {
 		req.Uses = append(req.Uses, policy.Use{Column: label, As: policy.AsLabel, Explicit: true})
 	}
-	op.Print = d.Fingerprint
+	op.Print, op.Live = d.Fingerprint, d.Query != ""
 	if v.NoFeatures {
 		return nil
 	}
@@ -336,7 +338,7 @@ func (s site) Input(ctx context.Context, r *job.Record) (*flow.Input, error) {
 	if err := s.keys(ctx, &v); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(s.n.jobsDir(), r.ID, "data")
+	dir := filepath.Join(s.n.jobsDir(), r.ID, job.DataDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Local, err, "the job's folder cannot be written", "check free space and permissions")
 	}
@@ -359,6 +361,19 @@ func (s site) Input(ctx context.Context, r *job.Record) (*flow.Input, error) {
 		v.Features = append([]string{}, r.Features...)
 	}
 	return flow.LoadInputFrom(ctx, v, pinned)
+}
+
+// room returns an error while less of the disk is free than shall stay so.
+func (n *Institution) room() error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(n.home.Dir, &fs); err != nil {
+		return nil // the step will find out
+	}
+	if free, least := int64(fs.Bavail)*int64(fs.Bsize), n.home.Config.Jobs.Reserve; free < least {
+		return fault.New(fault.Local, fmt.Sprintf("the disk of its node has %s left, and %s must stay free", config.FormatSize(free), config.FormatSize(least)),
+			"free some space, or lower jobs: reserve in "+config.FileName)
+	}
+	return nil
 }
 
 // Model implements job.Site.

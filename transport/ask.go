@@ -133,6 +133,7 @@ func (n *Node) ask(ctx context.Context, p identity.Peer, addr, method string, bo
 	if e.err != nil {
 		return nil, ending{err: e.err}
 	}
+	defer n.release(r)
 	if err := r.speaks(wireAsk, p.Name); err != nil {
 		return nil, ending{err: err}
 	}
@@ -145,6 +146,7 @@ func (n *Node) ask(ctx context.Context, p identity.Peer, addr, method string, bo
 		e.retry = e.retry && idle
 		return nil, e
 	}
+	n.keep(st.Context(), r)
 	c := n.newConn(p.Name, r.wire, st)
 	c.label, c.cancel, c.closeSend = method, cancel, st.CloseSend
 	first := &peerv1.Packet{Body: &peerv1.Packet_Question{Question: &peerv1.Question{Method: method, Greeting: n.greeting}}}

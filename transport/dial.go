@@ -69,6 +69,7 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 	if e.err != nil {
 		return nil, e
 	}
+	defer n.release(r)
 	// The stream outlives ctx, which is only for opening it, and the closing of
 	// the node until its last packets have arrived.
 	sctx, cancel := context.WithCancel(context.Background())
@@ -78,6 +79,7 @@ func (n *Node) open(ctx context.Context, p identity.Peer, addr string, id [32]by
 		cancel()
 		return nil, n.ended(p.Name, err)
 	}
+	n.keep(st.Context(), r)
 	c := n.newConn(p.Name, r.wire, st)
 	c.id, c.label, c.cancel, c.closeSend = id, label, cancel, st.CloseSend
 	c.in.widen(queueBytes)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -46,9 +48,10 @@ type Options struct {
 	OnRefused func(error)                  // a caller was refused
 	OnWaiting func(peer string, err error) // Dial, or what keeps [Options.DialOut], could not reach the peer or lost it, and will try again
 
-	Now func() time.Time // the date for certificates; nil means time.Now
+	Now func() time.Time // the date for certificates and the age of connections; nil means time.Now
 
-	tap func([]byte) // for tests: sees what a relay sees
+	age time.Duration // for tests, of a connection; zero means maxAge
+	tap func([]byte)  // for tests: sees what a relay sees
 }
 
 const (
@@ -96,6 +99,7 @@ type Node struct {
 	waiting map[sessionKey]chan *Conn
 	used    map[string][]([32]byte) // by peer: sessions that were accepted, oldest first
 	routes  map[string]*route       // by peer and address
+	live    map[*route]struct{}     // those, and others that still are in use
 	asks    map[string]int          // by peer: questions that are being answered
 	tunnels map[tunnelKey]int       // by peer and way: tunnels that it opened
 	back    map[string][]*route     // by fingerprint: connections that peers keep to this node, oldest first
@@ -119,7 +123,7 @@ func Listen(o Options) (*Node, error) {
 	o.defaults()
 	n := &Node{opt: o, greeting: o.Version.greeting(o.Identity.Name()), failed: make(chan error, 1), closed: make(chan struct{}),
 		conns: map[*Conn]struct{}{}, early: map[string][]*Conn{}, waiting: map[sessionKey]chan *Conn{},
-		used: map[string][]([32]byte){}, routes: map[string]*route{},
+		used: map[string][]([32]byte){}, routes: map[string]*route{}, live: map[*route]struct{}{},
 		asks: map[string]int{}, tunnels: map[tunnelKey]int{}, back: map[string][]*route{}}
 	if err := checkGreeting(n.greeting); err != nil {
 		return nil, fmt.Errorf("transport: own version: %w", err)
@@ -150,6 +154,9 @@ func (o *Options) defaults() {
 	o.Heartbeat = max(min(o.Heartbeat, o.Silence/4), time.Millisecond)
 	if o.Linger <= 0 {
 		o.Linger = defaultLinger
+	}
+	if o.age <= 0 {
+		o.age = maxAge
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -274,10 +281,9 @@ func (n *Node) shut() {
 	}
 	n.endTunnels()
 	n.mu.Lock()
-	routes := n.routes
-	n.routes = nil
+	live := slices.Collect(maps.Keys(n.live))
 	n.mu.Unlock()
-	for _, r := range routes {
+	for _, r := range live {
 		r.close()
 	}
 	n.wg.Wait()

@@ -47,6 +47,7 @@ func (n *Node) Probe(ctx context.Context, peer, addr string) (ProbeResult, error
 	if e.err != nil {
 		return ProbeResult{}, e.err
 	}
+	defer n.release(r)
 	res := ProbeResult{Version: software(r.theirs), Wire: min(r.theirs.WireMax, n.greeting.WireMax), Way: r.way.name(),
 		TLS: tls.VersionName(r.state.Version) + " " + tls.CipherSuiteName(r.state.CipherSuite)}
 	for _, c := range r.theirs.Capabilities {

@@ -46,6 +46,7 @@ func (n *Node) relayed(p identity.Peer, relay string) way {
 			if e.err != nil {
 				return through(lost, "check that the relay is running", e)
 			}
+			defer n.release(r)
 			t, e := n.openTunnel(ctx, r, relay, &peerv1.Through{Way: peerv1.Through_WAY_RELAY, Peer: p.Key})
 			if errors.Is(e.err, errNoWay) {
 				return through("no address is known for it, and there is no way through "+relay,
@@ -71,11 +72,12 @@ func (n *Node) passOn(ctx context.Context, t *tunnel, from string, key []byte) e
 	if err != nil || to.Name == from {
 		return none
 	}
-	r := n.reversed(to)
+	r := n.takeReversed(to)
 	if r == nil {
 		return none
 	}
 	out, e := n.openTunnel(ctx, r, to.Name, &peerv1.Through{Way: peerv1.Through_WAY_DELIVER})
+	n.release(r)
 	if e.err != nil {
 		n.refused(&fault.Error{Kind: fault.Peer, Party: to.Name, What: "a connection of " + from + " could not be passed on", Err: e.err,
 			Cure: "check that its node still dials out to this one"})

@@ -58,8 +58,25 @@ func (n *Node) Reachable() []string {
 func (n *Node) reversed(p identity.Peer) *route {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, r := range slices.Backward(n.back[p.Fingerprint()]) {
-		if r.usable() {
+	return n.newest(p.Fingerprint())
+}
+
+// takeReversed returns the same for use; whoever gets it releases it.
+func (n *Node) takeReversed(p identity.Peer) *route {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.newest(p.Fingerprint())
+	if r != nil {
+		r.users++
+	}
+	return r
+}
+
+// newest returns the latest connection that the peer with that fingerprint keeps
+// to this node and that can be used. n.mu is held.
+func (n *Node) newest(key string) *route {
+	for _, r := range slices.Backward(n.back[key]) {
+		if r.usable() && !r.retired {
 			return r
 		}
 	}
@@ -90,7 +107,7 @@ func (n *Node) note(i int, connected bool, err error) {
 func (n *Node) keepDialing(i int, d DialOut) {
 	for wait := firstWait; n.ctx.Err() == nil; {
 		began := time.Now()
-		err := n.offer(d, func() { n.note(i, true, nil) })
+		err := n.stayConnected(d, func() { n.note(i, true, nil) })
 		if n.ctx.Err() != nil {
 			return
 		}
@@ -111,30 +128,73 @@ func (n *Node) keepDialing(i int, d DialOut) {
 	}
 }
 
-// offer opens a tunnel to the peer and returns why it ended.
-func (n *Node) offer(d DialOut, connected func()) error {
-	p, err := n.opt.Peers.Get(d.Peer)
+// offered is a tunnel that a peer took.
+type offered struct {
+	peer  string
+	shown []byte        // the certificate of this node when it was opened
+	until time.Time     // when it is due to be replaced
+	ended chan struct{} // closed when it has ended
+}
+
+// stayConnected offers the peer a tunnel, and another one before the first has
+// aged for the peer, see [Node.superseded]; the first goes on until the peer ends
+// it. It returns why the latest was lost.
+func (n *Node) stayConnected(d DialOut, connected func()) error {
+	o, err := n.offer(d)
 	if err != nil {
 		return err
 	}
+	connected()
+	tick := time.NewTicker(n.opt.Silence / 4)
+	defer tick.Stop()
+	var tried time.Time
+	for {
+		select {
+		case <-o.ended:
+			return lost(o.peer, "the connection by which it reaches this node was lost")
+		case <-n.ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if n.current(o.shown) && !n.opt.Now().After(o.until) || time.Since(tried) < min(maxRedial, n.opt.age/8) {
+			continue
+		}
+		tried = time.Now()
+		// If that fails, the tunnel that is there serves until it ends.
+		if next, err := n.offer(d); err == nil {
+			o = next
+		}
+	}
+}
+
+// offer opens a tunnel to the peer and carries on what comes through it.
+func (n *Node) offer(d DialOut) (*offered, error) {
+	p, err := n.opt.Peers.Get(d.Peer)
+	if err != nil {
+		return nil, err
+	}
 	addr := n.address(p)
 	if addr == "" {
-		return &fault.Error{Kind: fault.Peer, Party: p.Name, What: "no address is known for it", Cure: "give one where this node dials out to it"}
+		return nil, &fault.Error{Kind: fault.Peer, Party: p.Name, What: "no address is known for it", Cure: "give one where this node dials out to it"}
 	}
 	r, e := n.route(n.ctx, p, n.direct(p, addr))
 	if e.err != nil {
-		return e.err
+		return nil, e.err
 	}
+	defer n.release(r)
+	o := &offered{peer: p.Name, shown: n.shows(), until: n.opt.Now().Add(lifetime(n.opt.age * 3 / 4)), ended: make(chan struct{})}
 	t, e := n.openTunnel(n.ctx, r, p.Name, &peerv1.Through{Way: peerv1.Through_WAY_REVERSE})
 	if e.err != nil {
-		return e.err
+		return nil, e.err
 	}
-	connected()
 	ctx, cancel := context.WithCancel(n.tctx)
-	defer cancel()
 	n.wg.Go(func() { n.watch(ctx, cancel, t.under) })
-	n.surface(ctx, t, p.Name+" by its reverse connection")
-	return lost(p.Name, "the connection by which it reaches this node was lost")
+	n.wg.Go(func() {
+		defer close(o.ended)
+		defer cancel()
+		n.surface(ctx, t, p.Name+" by its reverse connection")
+	})
+	return o, nil
 }
 
 // watch ends a tunnel through which nothing comes for too long: the peer sends a
@@ -178,8 +238,8 @@ func (n *Node) takeReverse(ctx context.Context, t *tunnel, peer string) error {
 		n.carry(cctx, t, far)
 		cancel()
 	})
-	r := &route{ready: make(chan struct{})}
-	n.connect(cctx, r, p, way{where: "its reverse connection", dial: func(context.Context) (net.Conn, ending) { return near, ending{} }})
+	r := &route{ready: make(chan struct{}), way: way{where: "its reverse connection", dial: func(context.Context) (net.Conn, ending) { return near, ending{} }}}
+	n.connect(cctx, r, p)
 	close(r.ready)
 	if r.end.err != nil {
 		near.Close()
@@ -197,7 +257,7 @@ func (n *Node) takeReverse(ctx context.Context, t *tunnel, peer string) error {
 	}
 	n.back[key] = append(n.back[key], r)
 	n.mu.Unlock()
-	n.keepAlive(cctx, r)
+	n.keepAlive(cctx, r, key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.back[key] = slices.DeleteFunc(n.back[key], func(o *route) bool { return o == r })
@@ -210,7 +270,7 @@ func (n *Node) takeReverse(ctx context.Context, t *tunnel, peer string) error {
 // keepAlive probes a reverse connection until it ends. A probe without an answer
 // ends it only if nothing else came either: on a slow link it may have to wait
 // behind data.
-func (n *Node) keepAlive(ctx context.Context, r *route) {
+func (n *Node) keepAlive(ctx context.Context, r *route, key string) {
 	tick := time.NewTicker(n.pause())
 	defer tick.Stop()
 	for {
@@ -221,14 +281,18 @@ func (n *Node) keepAlive(ctx context.Context, r *route) {
 			return
 		case <-tick.C:
 		}
-		if _, err := identity.VerifyPeer(rawChain(r.state), n.opt.Peers, n.opt.Now()); err != nil {
-			n.refused(err) // removed, or its certificate expired; it comes back with a new one
+		if err := n.checkReverse(r, key); err != nil {
+			n.refused(err) // such as that the peer was removed
 			return
 		}
 		pctx, cancel := context.WithTimeout(ctx, n.opt.Silence)
 		_, err := r.client.Probe(pctx, &peerv1.ProbeRequest{})
 		late := pctx.Err() != nil
 		cancel()
+		if expired(err) { // it was not replaced in time; what runs on it goes on
+			n.retire(r)
+			continue
+		}
 		if err != nil && (!late || r.wire.quiet() >= n.opt.Silence) {
 			return
 		}

@@ -43,10 +43,10 @@ func (n *Node) limit() time.Duration { return max(n.opt.Silence, time.Second) }
 
 // reach returns a connection to the peer by the first way that there is: the
 // address given, a connection that the peer itself keeps to this node, the
-// address known of it, a relay.
+// address known of it, a relay. Whoever gets it releases it.
 func (n *Node) reach(ctx context.Context, p identity.Peer, addr string) (*route, ending) {
 	if addr == "" {
-		if r := n.reversed(p); r != nil {
+		if r := n.takeReversed(p); r != nil {
 			return r, ending{}
 		}
 		addr = n.address(p)
@@ -99,6 +99,11 @@ type route struct {
 	state  tls.ConnectionState
 	way    way
 	used   atomic.Bool // a question was put before
+	shown  []byte      // the certificate of this node on it
+	until  time.Time   // when it is too old for something new
+
+	users   int  // who may open something on it, and what is open; guarded by Node.mu
+	retired bool // nothing new begins on it; guarded by Node.mu
 }
 
 // speaks refuses a peer whose wire protocol is older than what is asked of it.
@@ -130,7 +135,7 @@ func (r *route) usable() bool {
 }
 
 // route returns a connection to the peer on which both sides have agreed about
-// versions, a new one if there is none.
+// versions, a new one if there is none. Whoever gets it releases it.
 func (n *Node) route(ctx context.Context, p identity.Peer, by way) (*route, ending) {
 	for {
 		n.mu.Lock()
@@ -140,60 +145,64 @@ func (n *Node) route(ctx context.Context, p identity.Peer, by way) (*route, endi
 		}
 		r := n.routes[by.key]
 		if r == nil {
-			r = &route{ready: make(chan struct{})}
-			n.routes[by.key] = r
+			r = &route{ready: make(chan struct{}), way: by, users: 1}
+			n.routes[by.key], n.live[r] = r, struct{}{}
 			n.wg.Add(1)
 			n.mu.Unlock()
-			n.connect(ctx, r, p, by)
+			n.connect(ctx, r, p)
 			close(r.ready)
 			if r.end.err != nil {
-				n.unroute(by.key, r)
+				n.forgetRoute(r)
 				n.wg.Done()
 				return nil, r.end
 			}
 			go func() {
 				defer n.wg.Done()
 				<-r.wire.down
-				n.unroute(by.key, r)
+				n.forgetRoute(r)
 				r.cc.Close()
 			}()
 			return r, ending{}
 		}
+		r.users++
 		n.mu.Unlock()
 		select {
 		case <-r.ready:
 		case <-ctx.Done():
+			n.release(r)
 			return nil, ending{err: interrupted(ctx, p.Name)}
 		}
-		if r.end.err == nil && r.usable() {
+		if r.end.err == nil && r.usable() && !n.stale(r) {
 			return r, ending{}
 		}
+		n.retire(r)
+		n.release(r)
 		if r.end.err != nil && fault.KindOf(r.end.err) != fault.Cancelled {
 			return nil, r.end // others tried at the same time
 		}
-		n.unroute(by.key, r)
 	}
 }
 
-func (n *Node) unroute(key string, r *route) {
+// forgetRoute drops a connection that has ended, or did not come about.
+func (n *Node) forgetRoute(r *route) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.routes[key] == r {
-		delete(n.routes, key)
+	if n.routes[r.way.key] == r {
+		delete(n.routes, r.way.key)
 	}
+	delete(n.live, r)
 }
 
-// connect fills r: a connection, TLS with the pinned key, Hello.
-func (n *Node) connect(ctx context.Context, r *route, p identity.Peer, by way) {
-	limit := n.limit()
+// connect fills r, whose way is set: a connection, TLS with the pinned key, Hello.
+func (n *Node) connect(ctx context.Context, r *route, p identity.Peer) {
+	limit, by := n.limit(), r.way
 	raw, e := by.dial(ctx)
 	if e.err != nil {
 		r.end = e
 		return
 	}
-	r.way = by
-	w := newWire(raw, nil)
-	secured := tls.Client(w, n.clientTLS(p))
+	w, config := newWire(raw, nil), n.clientTLS(p)
+	secured := tls.Client(w, config)
 	hctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := secured.HandshakeContext(hctx); err != nil {
@@ -227,6 +236,7 @@ func (n *Node) connect(ctx context.Context, r *route, p identity.Peer, by way) {
 		return
 	}
 	r.wire, r.cc, r.client, r.state = w, cc, peerv1.NewPeerClient(cc), secured.ConnectionState()
+	r.shown, r.until = config.Certificates[0].Certificate[0], n.opt.Now().Add(lifetime(n.opt.age))
 	if r.theirs, r.end = n.hello(ctx, r.client, p.Name, limit); r.end.err != nil {
 		cc.Close()
 		w.Close() // if gRPC never took it

@@ -23,7 +23,9 @@ import (
 
 // Tunnels of one peer, by what they are for.
 var maxTunnels = map[peerv1.Through_Way]int{
-	peerv1.Through_WAY_REVERSE: 4, // one is due; those of a connection that was cut may not be noticed yet
+	// One is due; those of a connection that was cut may not be noticed yet, and
+	// those that aged stay while sessions run in them.
+	peerv1.Through_WAY_REVERSE: 16,
 	peerv1.Through_WAY_RELAY:   32,
 	peerv1.Through_WAY_DELIVER: 128,
 }
@@ -53,6 +55,7 @@ func (n *Node) openTunnel(ctx context.Context, r *route, peer string, way *peerv
 	defer context.AfterFunc(ctx, cancel)()
 	st, err := r.client.Tunnel(sctx)
 	if err == nil {
+		n.keep(st.Context(), r)
 		err = st.Send(&peerv1.Packet{Body: &peerv1.Packet_Through{Through: way}})
 	}
 	var p *peerv1.Packet

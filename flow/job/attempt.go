@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -66,8 +68,13 @@ func (m *Manager) input(r *Record) func(context.Context) (*flow.Input, error) {
 	}
 }
 
-// drop frees what a job holds in memory.
+// DataDir is the folder of a job in which a site may hold a copy of its rows. It
+// goes when the job ends.
+const DataDir = "data"
+
+// drop frees what a job holds in memory, and its copy of rows.
 func (m *Manager) drop(id string) {
+	defer os.RemoveAll(m.path(id + "/" + DataDir))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.inputs, id)
@@ -109,6 +116,11 @@ func (m *Manager) perform(ctx context.Context, r *Record, name string, number in
 	if err != nil {
 		return nil, "", err
 	}
+	if m.o.Room != nil {
+		if err := m.o.Room(); err != nil {
+			return nil, "", err
+		}
+	}
 	rel := path.Join(r.ID, fmt.Sprintf("%s-%d", name, number))
 	if err := freshDir(m.path(rel)); err != nil {
 		return nil, "", err
@@ -130,7 +142,10 @@ func (m *Manager) perform(ctx context.Context, r *Record, name string, number in
 		}
 		defer watchConns(ctx, stop, conns)()
 	}
-	limits := r.limits(m.o.Limits)
+	limits, err := m.left(r)
+	if err != nil {
+		return nil, "", err
+	}
 	res, err := flow.Execute(flow.WithCores(ctx, limits.Cores), flow.Execution{Spec: r.spec, Self: m.self, Step: name, Input: m.input(r), From: from, Dir: m.path(rel),
 		Model:   func(id string) (string, error) { return m.o.Site.Model(ctx, id) },
 		Session: s, Rand: m.o.Rand, Observe: func(ev flow.Event) { m.observe(r.ID, id, ev) }, Disk: limits.Disk, Memory: limits.Memory})
@@ -142,6 +157,30 @@ func (m *Manager) perform(ctx context.Context, r *Record, name string, number in
 		return nil, "", err
 	}
 	return res, rel, nil
+}
+
+// left is what the job's limits leave for one more step.
+func (m *Manager) left(r *Record) (flow.Limits, error) {
+	l := r.limits(m.o.Limits)
+	if l.Disk == 0 {
+		return l, nil
+	}
+	var used int64
+	err := filepath.WalkDir(m.path(r.ID), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			used += info.Size()
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a step beside this one may be cleaning up
+		return l, fault.Wrap(fault.Local, err, "the job's folder cannot be read", "look at the disk")
+	}
+	l.Disk = max(1, l.Disk-used)
+	return l, nil
 }
 
 // limits are those of the job, and at most those of the node.
@@ -221,6 +260,9 @@ func (m *Manager) key(r *Record, st flow.Step) string {
 		view, _ := json.Marshal(r.spec.PartyView(m.self))
 		features, _ := json.Marshal(r.Features)
 		parts = append(parts, string(view), string(features), r.Print)
+		if r.Live {
+			parts = append(parts, r.ID)
+		}
 	}
 	return digest(parts...)
 }

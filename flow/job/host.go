@@ -158,6 +158,8 @@ func (h *host) propose(ctx context.Context, msg *proposeMsg) (*status, error) {
 	if h.m.activeOf(h.peer) >= maxActive {
 		return nil, tell(fault.Local, "consent", "too many jobs of yours are open there", "wait for some of them to end")
 	}
+	h.m.deciding.Lock()
+	defer h.m.deciding.Unlock()
 	op, err := h.m.o.Site.Consider(ctx, spec, h.peer, h.m.used)
 	if err != nil {
 		return nil, err
@@ -205,7 +207,7 @@ func (m *Manager) receive(ctx context.Context, msg *proposeMsg, p *Proposal, r *
 	r.Consents = []Signed{msg.Consent}
 	r.Rulings[p.Initiator] = Ruling{Verdict: ByOwner}
 	r.Rulings[m.self] = op.Ruling
-	r.Features, r.Print = op.Features, op.Print
+	r.Features, r.Print, r.Live = op.Features, op.Print, op.Live
 	c := &change{}
 	detail := map[string]any{"job": r.Name, "initiator": r.Initiator, "proposal": r.SpecHash(), "purpose": r.spec.Purpose, "rule": op.Rule}
 	c.record("peer "+r.Initiator, "job.proposed", r.ID, detail)
@@ -240,7 +242,7 @@ func (m *Manager) agree(r *Record, c *change, op Opinion, actor string) error {
 	}
 	r.Consents = append(r.Consents, own)
 	r.State, r.Waits = Approved, ""
-	r.Features, r.Print = op.Features, op.Print
+	r.Features, r.Print, r.Live = op.Features, op.Print, op.Live
 	c.also = m.countStart(r.spec, op, r.ID)
 	c.record(actor, "job.approved", r.ID, map[string]any{"rule": op.Rule, "proposal": r.SpecHash(), "by": r.Rulings[m.self].Verdict})
 	return nil

@@ -44,6 +44,7 @@ type Opinion struct {
 	RuleID   string   // of the rule that decided, the same when the policy's lines move
 	Features []string // the columns that the job may use as features
 	Print    string   // fingerprint of the table
+	Live     bool     // the table's rows may change under the same fingerprint, so no later job can go on with its steps
 }
 
 // Site is what the institution brings to a job.
@@ -81,6 +82,8 @@ type Options struct {
 	Now          func() time.Time
 	// Pause is the longest pause between two attempts; 15 s.
 	Pause time.Duration
+	// Room returns an error while the node's disk has no room for a step; it may be nil.
+	Room func() error
 	// Ended hears of every attempt of a step that has ended here; it may be nil.
 	Ended func(StepRecord)
 }
@@ -91,7 +94,9 @@ type Manager struct {
 	self  string
 	epoch string // of this process; a guest whose watch began under another begins anew
 
-	writing sync.Mutex // one change of a record at a time
+	writing  sync.Mutex // one change of a record at a time
+	deciding sync.Mutex // one opinion and its consequence at a time, so that rules count right
+	closing  sync.Mutex // one result is published at a time
 
 	mu       sync.Mutex
 	live     map[string]*Record // not settled; replaced, never changed in place
@@ -270,6 +275,8 @@ func (m *Manager) Submit(ctx context.Context, s Submission) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.deciding.Lock()
+	defer m.deciding.Unlock()
 	op, err := m.o.Site.Consider(ctx, spec, m.self, m.used)
 	if err != nil {
 		return nil, err
@@ -278,7 +285,7 @@ func (m *Manager) Submit(ctx context.Context, s Submission) (*Record, error) {
 		return nil, fault.New(fault.Consent, denialText(op.Ruling), op.Cure)
 	}
 	r := newRecord(raw, p, spec, m.self, m.o.Now().UTC())
-	r.Features, r.Print, r.Reuse, r.By, r.Repeats = op.Features, op.Print, !s.Fresh, s.Actor, s.Replay
+	r.Features, r.Print, r.Live, r.Reuse, r.By, r.Repeats = op.Features, op.Print, op.Live, !s.Fresh, s.Actor, s.Replay
 	c := &change{}
 	if op.Verdict == ByWaiting { // our own policy wants a second person
 		r.State, r.Rulings[m.self] = Waiting, Ruling{Verdict: ByWaiting, Rule: op.Rule, Reason: op.Reason}

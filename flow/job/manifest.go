@@ -259,11 +259,16 @@ func (h *host) complete(ctx context.Context, r *Record, msg *closeMsg) (*Record,
 	}
 	r = r.clone()
 	r.Signatures, r.Heads = msg.Signatures, msg.Heads
-	return h.m.conclude(ctx, r, map[string]*Receipt{h.peer: &msg.Receipt})
+	return h.m.conclude(context.WithoutCancel(ctx), r, map[string]*Receipt{h.peer: &msg.Receipt})
 }
 
 // conclude publishes the result of a job here and journals that it is done.
 func (m *Manager) conclude(ctx context.Context, r *Record, receipts map[string]*Receipt) (*Record, error) {
+	m.closing.Lock()
+	defer m.closing.Unlock()
+	if now, err := m.get(ctx, r.ID); err != nil || now.State == Done {
+		return now, err
+	}
 	dirs := m.stepDirs(r)
 	register, err := m.o.Site.Publish(ctx, r, dirs)
 	if err != nil {

@@ -135,6 +135,7 @@ type Record struct {
 	Resumed   int               `json:"resumed,omitempty"`
 	Features  []string          `json:"features,omitempty"` // of this party's table, as consented
 	Print     string            `json:"print,omitempty"`    // fingerprint of this party's table
+	Live      bool              `json:"live,omitempty"`     // see Opinion
 
 	Manifest   []byte            `json:"manifest,omitempty"` // verbatim
 	Signatures map[string]string `json:"signatures,omitempty"`

@@ -127,6 +127,8 @@ func (m *Manager) Approve(ctx context.Context, id, actor, note string) (*Record,
 	if r.Rulings[m.self].Verdict != ByWaiting || r.State.Final() {
 		return nil, fault.New(fault.Usage, fmt.Sprintf("the job does not wait for an approval here: it is %s", r.State), "see kontor job show "+r.ID[:8])
 	}
+	m.deciding.Lock()
+	defer m.deciding.Unlock()
 	op, err := m.o.Site.Consider(ctx, r.spec, r.Initiator, m.used)
 	if err != nil {
 		return nil, err
