@@ -62,6 +62,7 @@ func (h *host) begin(ctx context.Context, msg *beginMsg) (*begunMsg, error) {
 		if r.State != Running || s.committed() || msg.Attempt <= s.Attempt {
 			return tell(fault.Consent, msg.Step, "the job has moved on there", "see the job there")
 		}
+		r.Waits = ""
 		*s = StepRecord{Name: s.Name, Kind: s.Kind, State: StepBegun, Attempt: msg.Attempt, Nonce: n, Key: h.m.key(r, st), Started: h.m.o.Now().UTC()}
 		return nil
 	})
@@ -247,6 +248,9 @@ func (m *Manager) outcome(r *Record, c *change, s *StepRecord, res *flow.StepRes
 	s.State, s.Error = StepFailed, problemOf(failure)
 	if transient(failure) {
 		s.State = StepLost
+		if s.Error.Party == m.self { // what a person here can do something about
+			r.Waits = "step " + s.Name + " begins again: " + failure.Error()
+		}
 	}
 	os.RemoveAll(m.path(r.ID + "/" + fmt.Sprintf("%s-%d", s.Name, s.Attempt)))
 	c.event(EventStep, map[string]any{"step": s.Name, "state": s.State, "attempt": s.Attempt, "error": s.Error})

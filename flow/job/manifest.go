@@ -115,6 +115,9 @@ func (m *Manager) agrees(r *Record, raw []byte) error {
 	if err := strict(raw, &got); err != nil {
 		return err
 	}
+	if canonical, err := marshal(got); err != nil || !bytes.Equal(canonical, raw) {
+		return errors.New("it is not written in the one way that has one reading")
+	}
 	own := m.ownPart(r)
 	switch {
 	case got.Format != 1 || got.Job != r.ID || got.Run != r.Run || got.Proposal != r.SpecHash() || got.Name != r.Name || got.Purpose != r.spec.Purpose:
@@ -128,6 +131,11 @@ func (m *Manager) agrees(r *Record, raw []byte) error {
 		g := got.Steps[i]
 		if !s.committed() || g.Name != s.Name || g.Artifact != s.Artifact || g.Reused != (s.State == StepReused) {
 			return fmt.Errorf("its step %s is not what was committed here", s.Name)
+		}
+		for party := range g.Sent {
+			if r.proposal.key(party) == nil {
+				return fmt.Errorf("%s sent nothing, it is no party", clean(party, 64))
+			}
 		}
 		if g.Sent[m.self] != own.Sent[s.Name] || !same(g.Security[m.self], own.Security[s.Name]) {
 			return fmt.Errorf("what it says of step %s here is not so", s.Name)
