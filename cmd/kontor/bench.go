@@ -15,7 +15,7 @@ import (
 
 func (a *app) benchCmd() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure this machine"}
-	c.AddCommand(a.benchMatvecCmd())
+	c.AddCommand(a.benchMatvecCmd(), a.benchFlowCmd())
 	return c
 }
 

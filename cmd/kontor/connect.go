@@ -154,26 +154,40 @@ func readToken(text string) (string, error) {
 // for another command that has the folder open.
 const opening = 5 * time.Second
 
-// connectHome reaches the node of a folder: the process that runs it, or the
-// folder itself where none does.
-func (a *app) connectHome(ctx context.Context, t target) (*conn, error) {
+// patiently opens a folder, again and again while another process has it open for
+// a moment.
+func patiently(ctx context.Context, home string, open func() error) error {
 	for end := time.Now().Add(opening); ; {
-		if api, ok := a.node.running(t.home); ok {
-			return connectRunning(t, api)
-		}
-		h, token, closeHome, err := a.node.offline(ctx, t.home)
-		if err == nil {
-			return connectFolder(t, h, token, closeHome)
-		}
-		if fault.KindOf(err) != fault.Local || !held(t.home) || time.Now().After(end) {
-			return nil, err
+		err := open()
+		if fault.KindOf(err) != fault.Local || !held(home) || time.Now().After(end) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// connectHome reaches the node of a folder: the process that runs it, or the
+// folder itself where none does.
+func (a *app) connectHome(ctx context.Context, t target) (n *conn, err error) {
+	api, runs := "", false
+	err = patiently(ctx, t.home, func() error {
+		if api, runs = a.node.running(t.home); runs {
+			return nil
+		}
+		h, token, closeHome, err := a.node.offline(ctx, t.home)
+		if err == nil {
+			n, err = connectFolder(t, h, token, closeHome)
+		}
+		return err
+	})
+	if runs {
+		return connectRunning(t, api)
+	}
+	return n, err
 }
 
 // held reports whether a process says that it has the folder open.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -44,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"toparquet":   toParquet,
 			"fingerprint": fingerprint,
 			"words":       words,
+			"wait-for":    waitFor,
 		},
 	})
 }
@@ -181,6 +183,18 @@ func fingerprint(ts *testscript.TestScript, neg bool, args []string) {
 	inv, err := identity.ParseInvitation(ts.ReadFile(args[0]))
 	ts.Check(err)
 	ts.Setenv("FINGERPRINT", inv.Fingerprint())
+}
+
+// waitFor waits until a file is there.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s did not appear", args[0])
+		}
+	}
 }
 
 // words puts the words of an invitation into $WORDS.

@@ -35,7 +35,12 @@ they stopped when the node is started again. A second interrupt ends it at once,
 					cancel()
 				}()
 			}
-			err = a.node.up(ctx, upOptions{Home: home, Log: a.err, LogFormat: log, Ready: a.ready})
+			err = patiently(ctx, home, func() error {
+				if api, ok := a.node.running(home); ok {
+					return fault.New(fault.Usage, "the node of "+home+" runs already, at "+api, "stop it first, or use the one that runs")
+				}
+				return a.node.up(ctx, upOptions{Home: home, Log: a.err, LogFormat: log, Ready: a.ready})
+			})
 			if ctx.Err() != nil && fault.KindOf(err) == fault.Cancelled {
 				return nil
 			}
