@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -s -w -X kontor/node.Version=0.1.0+$(VERSION)
 export GOFLAGS := -buildvcs=false
 
-.PHONY: build demo test lint fmt vet race portable cross bench fuzz clean
+.PHONY: build demo test lint fmt vet race portable cross e2e bench fuzz clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/kontor ./cmd/kontor
@@ -30,7 +30,12 @@ fmt:
 race:
 	@if command -v $${CC:-cc} >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then race=-race; \
 	else echo "no C compiler: the tests run without the race detector"; race=; fi; \
-	$(GO) test $$race -timeout 15m $$($(GO) list ./... | grep -v '^kontor/cmd/') && $(GO) test $$race -timeout 15m ./cmd/...
+	$(GO) test $$race -timeout 15m $$($(GO) list ./... | grep -v '^kontor/cmd/\|^kontor/e2e') && \
+	$(GO) test $$race -timeout 15m ./cmd/... && $(GO) test -short -timeout 15m ./e2e/...
+
+# Nodes as processes, killed and cut off: all rounds. make test runs some of them.
+e2e:
+	$(GO) test -timeout 25m -count 1 ./e2e/...
 
 # The build without assembly, and without cgo as it is shipped.
 portable:
@@ -44,6 +49,7 @@ cross:
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./ring/... ./matvec/... ./psi/... ./table/... ./transport/... ./fed/...
 	./bin/kontor bench matvec --rows 200000 --features 50 --bins 32 --queries 16 --json
+	./bin/kontor bench flow --json
 
 # make fuzz FUZZTIME=1h runs every fuzz target for that long.
 FUZZTIME ?= 10s
