@@ -17,7 +17,7 @@ import (
 // layers lists the folders from the top down; a package may import what stands
 // below it, never what stands above. Packages of one layer do not know each other.
 var layers = [][]string{
-	{"cmd", ".ci"},
+	{"cmd", ".ci", "e2e"},
 	{"demo"},
 	{"node"},
 	{"report", "flow", "bench"},
