@@ -15,7 +15,6 @@ import (
 	"kontor/flow"
 	"kontor/identity"
 	"kontor/internal/fault"
-	"kontor/node/config"
 	"kontor/node/doctor"
 	"kontor/policy"
 	"kontor/store"
@@ -80,7 +79,7 @@ func (s service) Doctor(ctx context.Context) (*rest.Diagnosis, error) {
 			return "", err
 		}
 		size, err := n.db.Size()
-		return config.FormatSize(size), err
+		return flow.Bytes(size), err
 	}, Policy: func() (string, error) {
 		pol, err := n.rules.current(n.now())
 		if err != nil {

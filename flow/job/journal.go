@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"kontor/audit"
@@ -100,6 +102,13 @@ func (m *Manager) write(ctx context.Context, r *Record, c *change, isNew bool) e
 	}
 	m.mu.Unlock()
 	m.changed(r)
+	for _, e := range c.audit {
+		attrs := []any{"job", e.Object, "actor", e.Actor}
+		for _, k := range slices.Sorted(maps.Keys(e.Detail)) {
+			attrs = append(attrs, k, e.Detail[k])
+		}
+		m.o.Log.Info(e.Action, attrs...)
+	}
 	return nil
 }
 
