@@ -316,7 +316,7 @@ func (s service) PeerData(ctx context.Context, name string) ([]rest.PublishedDat
 	}
 	ctx, stop := context.WithTimeout(ctx, 20*time.Second)
 	defer stop()
-	b, err := reach{s.n}.Ask(ctx, name, methodData, nil)
+	b, err := reach(s).Ask(ctx, name, methodData, nil)
 	if err != nil {
 		return nil, err
 	}

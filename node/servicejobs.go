@@ -98,7 +98,7 @@ func (s service) columns(r *job.Record) map[string][]string {
 		return nil
 	}
 	v := r.Spec().PartyView(s.n.home.Identity.Name())
-	if err := (site{s.n}).keys(context.Background(), &v); err != nil {
+	if err := site(s).keys(context.Background(), &v); err != nil {
 		return nil // the data set is gone meanwhile
 	}
 	out := map[string][]string{"join": {v.ID}}

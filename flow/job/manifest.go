@@ -221,7 +221,7 @@ func (h *host) manifest(ctx context.Context, msg *manifestMsg) (*signedMsg, erro
 		return nil, tell(fault.Consent, "finish", "it does not sign the manifest: "+err.Error(), "run the job again; if it happens again, compare the two nodes' versions")
 	}
 	if r.State == Running {
-		if r, err = h.m.update(ctx, r.ID, func(r *Record, c *change) error {
+		if _, err = h.m.update(ctx, r.ID, func(r *Record, c *change) error {
 			if r.State != Running {
 				return errUnchanged
 			}

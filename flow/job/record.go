@@ -78,10 +78,6 @@ func problemOf(err error) *Problem {
 	return &Problem{f.Kind.String(), f.Party, f.Step, what, f.Cure}
 }
 
-func (p *Problem) err() error {
-	return &fault.Error{Kind: kindNamed(p.Kind), Party: p.Party, Step: p.Step, What: p.What, Cure: p.Cure}
-}
-
 func kindNamed(s string) fault.Kind {
 	for k := fault.Internal; k <= fault.Cancelled; k++ {
 		if k.String() == s {
