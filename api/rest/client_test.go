@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,10 +249,17 @@ func TestInProcess(t *testing.T) {
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	f, ctx := newFake(t), testContext(t)
-	// Each stream gives two events and breaks off; the first sends one twice.
+	// Each stream gives two events and breaks off; the others begin with one that was
+	// sent before. Progress comes under the number of the event before it.
 	f.events = func(_ context.Context, after int64, send func(Event) error) error {
 		for seq := max(after, 1); seq <= after+2; seq++ {
-			e := Event{Seq: seq, Type: EventProgress, Data: json.RawMessage("{\n\"a\":\r\n1}")}
+			e := Event{Seq: seq, Type: EventStep, Data: json.RawMessage("{\n\"a\":\r\n1}")}
+			if seq == 3 && after < 3 {
+				if err := send(e); err != nil {
+					return err
+				}
+				e.Type = EventProgress
+			}
 			if seq == 7 {
 				e.Type = EventEnd
 			}
@@ -279,7 +287,7 @@ func TestWatch(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || len(got) != 7 || got[6] != 7 || retries != 3 {
+		if err != nil || !slices.Equal(got, []int64{1, 2, 3, 3, 4, 5, 6, 7}) || retries != 3 {
 			t.Errorf("%v after %d retries: %v", got, retries, err)
 		}
 	}

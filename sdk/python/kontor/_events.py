@@ -115,7 +115,7 @@ class Follower:
         try:
             with self.conn.open("GET", path("/v1/jobs/{}/events", self.job), headers=headers, timeout=patience) as res:
                 for got in parse(cast(BinaryIO, res)):
-                    if got is not None and got[0] > self.after:
+                    if got is not None and (got[0] > self.after or got[0] == self.after and got[1] == "progress"):
                         yield typed(*got)
                     if patience > self._left() + 1:
                         return  # listen again, with a patience that fits

@@ -52,6 +52,7 @@ class Line:
         self.out = out or sys.stdout
         self.live = (notebook() or self.out.isatty()) if live is None else live
         self._length = 0
+        self._last = ""
 
     def show(self, event: Event) -> None:
         """Says what happened, if it is worth a line."""
@@ -73,7 +74,9 @@ class Line:
     def _write(self, text: str, keep: bool) -> None:
         line = clean(f"{self.name}  {text}")
         if not self.live:
-            print(line, file=self.out, flush=True)
+            if line != self._last:
+                print(line, file=self.out, flush=True)
+            self._last = line
             return
         if not keep and len(line) > WIDTH:
             line = line[: WIDTH - 1] + "…"

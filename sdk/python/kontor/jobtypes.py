@@ -151,7 +151,8 @@ class StateEvent:
 
 @dataclass
 class Event:
-    """One thing that happened to a job, numbered by ``seq`` from 1.
+    """One thing that happened to a job, numbered by ``seq`` from 1. Progress has the
+    number of the event before it.
 
     ``type`` is state, step, progress, log or end, and says which of the typed
     members is there: ``state`` for state and end, ``step`` for step and progress,

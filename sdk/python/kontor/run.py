@@ -68,8 +68,8 @@ class Run:
         after    number of an event: only later ones
         show     also write a line of progress to ``out`` (standard output)
 
-        A lost connection, or a node that starts again, does not end it. Old progress can
-        be missing after that; nothing comes twice.
+        A lost connection, or a node that starts again, does not end it. Progress of the
+        meantime is missing then; nothing else comes twice.
         """
         line = Line(self.name, out) if show else None
         try:

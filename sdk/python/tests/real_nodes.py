@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+import uuid
 from typing import Any, Dict, List
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -102,15 +103,17 @@ def train(bank: kontor.Client, telecom: kontor.Client, spec: Dict[str, Any]) -> 
     expect(check.ok, "the job is not valid:", check.findings)
     broken = bank.check(job.to_yaml().replace("boost", "boots"))
     expect(not broken.ok and broken.findings[0].line > 0, "a wrong job is not found out:", broken)
-    run = bank.submit(job, note="from the SDK", idempotency_key="sdk-train")
-    expect(bank.submit(job, note="from the SDK", idempotency_key="sdk-train").id == run.id, "one key made two jobs")
+    key = uuid.uuid4().hex
+    run = bank.submit(job, note="from the SDK", idempotency_key=key)
+    expect(bank.submit(job, note="from the SDK", idempotency_key=key).id == run.id, "one key made two jobs")
     waiting = attention(telecom, run)
-    expect(waiting.info.note == "from the SDK", "the approver does not see the note")
+    expect(waiting.refresh().note == "from the SDK", "the approver does not see the note")
     waiting.approve("looks right")
     seen: List[str] = []
     numbers: List[int] = []
     for event in run.follow(timeout=PATIENCE, show=True, out=sys.stderr):
-        numbers.append(event.seq)
+        if event.type != "progress":
+            numbers.append(event.seq)
         seen.append(event.type)
     expect(run.wait(show=False).state == "done", "the job is", run.info.state)
     expect(numbers == sorted(set(numbers)), "events come twice or out of order:", numbers)

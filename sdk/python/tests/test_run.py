@@ -69,6 +69,11 @@ class TestFollow(Case):
         odd = b": c\r\nid: 1\r\nretry: 5\r\nevent:state\r\ndata: {\r\ndata: \"state\": \"running\"}\r\n\r\nid: 2\n\n" + END
         self.assertEqual(self.follow(stream(odd)), [1, 3])
 
+    def test_progress_has_no_number_of_its_own(self) -> None:
+        step = event(2, "step", {"name": "boost", "state": "running"})
+        got = self.follow(stream(RUNNING, step, STEP, STEP), stream(step, STEP, END))
+        self.assertEqual(got, [1, 2, 2, 2, 2, 3])
+
     def test_time_runs_out(self) -> None:
         gate = threading.Event()
         self.addCleanup(gate.set)
@@ -117,6 +122,8 @@ class TestProgress(unittest.TestCase):
         line.show(_events.typed(2, "step", {"name": "boost", "state": "done", "seconds": 3700}))
         line.show(_events.typed(3, "state", {"state": "waiting", "waiting_for": "a person\x1b[2J at telecom"}))
         line.show(_events.typed(4, "state", {"state": "waiting", "party": "telecom", "consent": "person"}))
+        line.show(_events.typed(4, "step", {"name": "align", "state": "running"}))
+        line.show(_events.typed(5, "step", {"name": "align", "state": "running"}))
         line.show(_events.typed(5, "log", {"level": "info", "text": "nothing"}))
         line.show(_events.typed(6, "progress", boost))
         line.close()
@@ -125,11 +132,12 @@ class TestProgress(unittest.TestCase):
     def test_live(self) -> None:
         running = "\rcredit  boost: 12 of 50 trees, 1.6/s, 1m24s left"
         self.assertEqual(self.show(True), running + "\rcredit  boost: done in 1h01m                    \n" +
-                         "\rcredit  waiting: a person [2J at telecom\n\rcredit  telecom: person\n" + running + "\n")
+                         "\rcredit  waiting: a person [2J at telecom\n\rcredit  telecom: person\n" +
+                         "\rcredit  align: running" * 2 + running + "\n")
 
     def test_in_a_file(self) -> None:
         self.assertEqual(self.show(False), "credit  boost: done in 1h01m\ncredit  waiting: a person [2J at telecom\n"
-                                           "credit  telecom: person\n")
+                                           "credit  telecom: person\ncredit  align: running\n")
 
 
 class TestResults(Case):
