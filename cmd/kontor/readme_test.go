@@ -88,7 +88,7 @@ func freeAddresses(t *testing.T, script string) string {
 // runScript runs a script and ends what it has left running.
 func runScript(t *testing.T, dir, script string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-x")
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(script)
