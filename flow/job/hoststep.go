@@ -123,17 +123,19 @@ func (h *host) start(ctx context.Context, msg *startMsg) (*status, error) {
 	if !h.m.takePlace() {
 		return nil, tell(fault.Local, msg.Step, "its node is busy with other steps", "wait, it is tried again")
 	}
+	began := false // by this request, not by one that came at the same time
 	r, err = h.m.update(ctx, r.ID, func(r *Record, c *change) error {
 		s := r.step(msg.Step)
 		if r.State != Running || s.Attempt != msg.Attempt || s.State != StepBegun {
 			return errUnchanged
 		}
+		began = true
 		s.State, s.Artifact = StepRunning, hex.EncodeToString(id[:])
 		c.event(EventStep, map[string]any{"step": s.Name, "state": s.State, "attempt": s.Attempt, "session": short(id)})
 		c.record("peer "+h.peer, "step.started", r.ID, map[string]any{"step": s.Name, "attempt": s.Attempt, "session": s.Artifact})
 		return nil
 	})
-	if err != nil || r.step(msg.Step).State != StepRunning || !h.m.launch(r, msg.Step, msg.Attempt, id) {
+	if err != nil || !began || !h.m.launch(r, msg.Step, msg.Attempt, id) {
 		h.m.freePlace()
 	}
 	return h.status(r, err)

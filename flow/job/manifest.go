@@ -266,7 +266,10 @@ func (h *host) complete(ctx context.Context, r *Record, msg *closeMsg) (*Record,
 		return nil, err
 	}
 	r = r.clone()
-	r.Signatures, r.Heads = msg.Signatures, msg.Heads
+	r.Signatures, r.Heads = map[string]string{}, map[string]Head{}
+	for _, pp := range r.proposal.Parties { // and nobody else's
+		r.Signatures[pp.Name], r.Heads[pp.Name] = msg.Signatures[pp.Name], msg.Heads[pp.Name]
+	}
 	return h.m.conclude(context.WithoutCancel(ctx), r, map[string]*Receipt{h.peer: &msg.Receipt})
 }
 

@@ -31,8 +31,10 @@ const (
 	consentContext = "kontor consent v2"
 	resultContext  = "kontor result v1"
 
-	maxSpec = 1 << 20
-	maxNote = 2000
+	maxSpec  = 1 << 20
+	maxNote  = 2000
+	maxNeeds = 256
+	maxNeed  = 64 // bytes
 )
 
 // Proposal is what the parties are asked to agree to. Its bytes travel and are
@@ -73,7 +75,8 @@ func parseProposal(raw []byte) (*Proposal, *flow.Spec, error) {
 	if err := strict(raw, p); err != nil {
 		return nil, nil, fmt.Errorf("the proposal cannot be read: %w", err)
 	}
-	if p.Format != proposalFormat || len(p.Spec) > maxSpec || len(p.Note) > maxNote || !isHex(p.Job, 16) {
+	if p.Format != proposalFormat || len(p.Spec) > maxSpec || len(p.Note) > maxNote || !isHex(p.Job, 16) || len(p.Needs) > maxNeeds ||
+		slices.ContainsFunc(p.Needs, func(n string) bool { return len(n) > maxNeed }) {
 		return nil, nil, fmt.Errorf("the proposal is malformed")
 	}
 	spec, err := flow.Parse("the job", []byte(p.Spec))
