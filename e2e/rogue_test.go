@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -65,20 +64,26 @@ func newRogue(t *testing.T, name string, answer answerFunc) *rogue {
 }
 
 // meet makes the rogue and a node each other's peers.
-func (r *rogue) meet(ctx context.Context, c *rest.Client, address string) {
+func (r *rogue) meet(ctx context.Context, n *Node) {
 	r.t.Helper()
-	mine, err := r.id.Invite(r.wire.Addr(), time.Now())
-	if err != nil {
+	c := n.Client(rest.Admin)
+	if _, err := c.Accept(ctx, rest.AcceptRequest{Invitation: r.invite(), Fingerprint: r.id.Fingerprint()}); err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := c.Accept(ctx, rest.AcceptRequest{Invitation: mine, Fingerprint: r.id.Fingerprint()}); err != nil {
-		r.t.Fatal(err)
-	}
-	theirs, err := c.Invite(ctx, rest.InviteRequest{Address: address})
+	theirs, err := c.Invite(ctx, rest.InviteRequest{Address: n.Peer})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.pin(theirs.Invitation)
+}
+
+func (r *rogue) invite() string {
+	r.t.Helper()
+	text, err := r.id.Invite(r.wire.Addr(), time.Now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return text
 }
 
 func (r *rogue) pin(invitation string) {
@@ -128,12 +133,6 @@ func (r *rogue) ask(ctx context.Context, host, method string, msg any) (map[stri
 		r.t.Fatalf("%s answered %q", method, out)
 	}
 	return v, nil
-}
-
-// remote reports whether err is an answer of the peer, not a failure to get one.
-func remote(err error) bool {
-	var r *transport.Remote
-	return errors.As(err, &r)
 }
 
 func (r *rogue) mustAsk(ctx context.Context, host, method string, msg any) map[string]any {
