@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -131,9 +132,9 @@ func (n *Node) keepDialing(i int, d DialOut) {
 // offered is a tunnel that a peer took.
 type offered struct {
 	peer  string
-	shown []byte        // the certificate of this node when it was opened
-	until time.Time     // when it is due to be replaced
-	ended chan struct{} // closed when it has ended
+	shown tls.Certificate // of this node when it was opened
+	until time.Time       // when it is due to be replaced
+	ended chan struct{}   // closed when it has ended
 }
 
 // stayConnected offers the peer a tunnel, and another one before the first has
@@ -147,7 +148,7 @@ func (n *Node) stayConnected(d DialOut, connected func()) error {
 	connected()
 	tick := time.NewTicker(n.opt.Silence / 4)
 	defer tick.Stop()
-	var tried time.Time
+	var failed time.Time
 	for {
 		select {
 		case <-o.ended:
@@ -156,14 +157,15 @@ func (n *Node) stayConnected(d DialOut, connected func()) error {
 			return nil
 		case <-tick.C:
 		}
-		if n.current(o.shown) && !n.opt.Now().After(o.until) || time.Since(tried) < min(maxRedial, n.opt.age/8) {
+		if !n.renewed(o.shown) && !n.opt.Now().After(o.until) || time.Since(failed) < min(maxRedial, n.opt.age/8) {
 			continue
 		}
-		tried = time.Now()
-		// If that fails, the tunnel that is there serves until it ends.
-		if next, err := n.offer(d); err == nil {
-			o = next
+		next, err := n.offer(d)
+		if err != nil { // the tunnel that is there serves until it ends
+			failed = time.Now()
+			continue
 		}
+		o = next
 	}
 }
 
@@ -182,7 +184,7 @@ func (n *Node) offer(d DialOut) (*offered, error) {
 		return nil, e.err
 	}
 	defer n.release(r)
-	o := &offered{peer: p.Name, shown: n.shows(), until: n.opt.Now().Add(lifetime(n.opt.age * 3 / 4)), ended: make(chan struct{})}
+	o := &offered{peer: p.Name, shown: n.opt.Identity.TLSCertificate(), until: n.opt.Now().Add(lifetime(n.opt.age * 3 / 4)), ended: make(chan struct{})}
 	t, e := n.openTunnel(n.ctx, r, p.Name, &peerv1.Through{Way: peerv1.Through_WAY_REVERSE})
 	if e.err != nil {
 		return nil, e.err
@@ -285,14 +287,14 @@ func (n *Node) keepAlive(ctx context.Context, r *route, key string) {
 			n.refused(err) // such as that the peer was removed
 			return
 		}
+		if n.opt.Now().After(r.shown.Leaf.NotAfter) {
+			n.retire(r) // a probe would be refused; what runs on it looks after itself
+			continue
+		}
 		pctx, cancel := context.WithTimeout(ctx, n.opt.Silence)
 		_, err := r.client.Probe(pctx, &peerv1.ProbeRequest{})
 		late := pctx.Err() != nil
 		cancel()
-		if expired(err) { // it was not replaced in time; what runs on it goes on
-			n.retire(r)
-			continue
-		}
 		if err != nil && (!late || r.wire.quiet() >= n.opt.Silence) {
 			return
 		}

@@ -98,9 +98,9 @@ type route struct {
 	theirs *peerv1.Greeting
 	state  tls.ConnectionState
 	way    way
-	used   atomic.Bool // a question was put before
-	shown  []byte      // the certificate of this node on it
-	until  time.Time   // when it is too old for something new
+	used   atomic.Bool     // a question was put before
+	shown  tls.Certificate // of this node
+	until  time.Time       // when it is too old for something new
 
 	users   int  // who may open something on it, and what is open; guarded by Node.mu
 	retired bool // nothing new begins on it; guarded by Node.mu
@@ -236,7 +236,7 @@ func (n *Node) connect(ctx context.Context, r *route, p identity.Peer) {
 		return
 	}
 	r.wire, r.cc, r.client, r.state = w, cc, peerv1.NewPeerClient(cc), secured.ConnectionState()
-	r.shown, r.until = config.Certificates[0].Certificate[0], n.opt.Now().Add(lifetime(n.opt.age))
+	r.shown, r.until = config.Certificates[0], n.opt.Now().Add(lifetime(n.opt.age))
 	if r.theirs, r.end = n.hello(ctx, r.client, p.Name, limit); r.end.err != nil {
 		cc.Close()
 		w.Close() // if gRPC never took it
