@@ -128,7 +128,7 @@ func (h *Home) acceptAt(invitation, fingerprint, address string) (PeerInfo, erro
 			"ask "+inv.Name+" by phone to read out its fingerprint, and give that with --fingerprint")
 	}
 	if !identity.MatchFingerprint(fingerprint, inv.Key) {
-		return PeerInfo{}, fault.New(fault.Trust, fmt.Sprintf("the invitation of %s has the fingerprint %s (%s), not the one given", inv.Name, inv.Fingerprint(), inv.Words()),
+		return PeerInfo{}, fault.New(fault.Trust, "the invitation of "+inv.Name+" has another fingerprint than the one given",
 			"do not trust it; ask "+inv.Name+" for a new invitation and its fingerprint")
 	}
 	if inv.Name == h.Identity.Name() || inv.Name == "self" {

@@ -166,7 +166,7 @@ func (n *Institution) announce(ctx context.Context, base string) error {
 	if err != nil {
 		return fault.Wrap(fault.Local, err, "the node's folder cannot be written", "check free space and permissions")
 	}
-	return n.change(ctx, "node", "node.started", "node", map[string]any{"version": Version, "key": n.home.Identity.Fingerprint()}, nil)
+	return n.change(ctx, "node", "node.started", "node", map[string]any{"version": Version, "fingerprint": n.home.Identity.Fingerprint()}, nil)
 }
 
 // certificate hears how it stands with the node's certificate.
