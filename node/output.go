@@ -10,6 +10,7 @@ import (
 
 	"kontor/flow"
 	"kontor/internal/fault"
+	"kontor/store"
 )
 
 // marker is the file by which a folder is known to be a result of ours, so that
@@ -56,6 +57,10 @@ func stage(dir string, files []flow.File) (_ *staged, err error) {
 			return nil, diskFault(fmt.Errorf("writing %s: %w", f.Name, err))
 		}
 	}
+	if err := store.SyncDir(tmp); err != nil {
+		s.discard()
+		return nil, diskFault(err)
+	}
 	return s, nil
 }
 
@@ -82,6 +87,9 @@ func (s *staged) publish() error {
 	}
 	if err := os.Rename(s.dir, s.final); err != nil {
 		return errors.Join(diskFault(err), os.Rename(old, s.final))
+	}
+	if err := store.SyncDir(filepath.Dir(s.final)); err != nil {
+		return diskFault(err)
 	}
 	return nil
 }
