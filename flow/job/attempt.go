@@ -72,9 +72,9 @@ func (m *Manager) input(r *Record) func(context.Context) (*flow.Input, error) {
 // goes when the job ends.
 const DataDir = "data"
 
-// drop frees what a job holds in memory, and its copy of rows.
+// drop frees what a job that has ended holds in memory and on disk.
 func (m *Manager) drop(id string) {
-	defer os.RemoveAll(m.path(id + "/" + DataDir))
+	defer m.sweepEnded(id)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.inputs, id)
@@ -121,7 +121,7 @@ func (m *Manager) perform(ctx context.Context, r *Record, name string, number in
 			return nil, "", err
 		}
 	}
-	rel := path.Join(r.ID, fmt.Sprintf("%s-%d", name, number))
+	rel := path.Join(r.ID, attemptDir(name, number))
 	if err := freshDir(m.path(rel)); err != nil {
 		return nil, "", err
 	}

@@ -87,8 +87,8 @@ func (d *driver) run(node context.Context) {
 		}
 	}
 	d.ctx = node
-	d.tellEnd(node)
 	d.m.drop(d.id)
+	d.tellEnd(node)
 }
 
 // conclude journals why a job ended.

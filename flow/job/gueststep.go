@@ -153,6 +153,9 @@ func (d *driver) try(ctx context.Context, st flow.Step) error {
 		failure = context.Cause(ctx)
 	}
 	if _, err := d.m.update(context.WithoutCancel(ctx), d.id, func(r *Record, c *change) error {
+		if r.State.Final() { // cancelled meanwhile: nothing follows the end
+			return &ended{state: r.State}
+		}
 		s := r.step(st.Name)
 		d.m.outcome(r, c, s, res, dir, failure)
 		if failure == nil {

@@ -164,7 +164,8 @@ func (m *Manager) launch(r *Record, step string, number int, id session.ID) bool
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a.cancel = cancel
 	m.mu.Lock()
-	if m.attempts[key] != nil {
+	now := m.live[r.ID]
+	if m.attempts[key] != nil || now == nil || now.State.Final() { // the job may have ended a moment ago
 		m.mu.Unlock()
 		cancel(nil)
 		return false
@@ -182,6 +183,7 @@ func (m *Manager) launch(r *Record, step string, number int, id session.ID) bool
 		}()
 		res, dir, err := m.accept(ctx, r, step, number, id)
 		m.settle(ctx, r.ID, step, number, res, dir, err)
+		m.sweepAttempt(r.ID, step, number)
 	})
 	if !ok {
 		m.mu.Lock()
@@ -254,7 +256,7 @@ func (m *Manager) outcome(r *Record, c *change, s *StepRecord, res *flow.StepRes
 			r.Waits = "step " + s.Name + " begins again: " + failure.Error()
 		}
 	}
-	os.RemoveAll(m.path(r.ID + "/" + fmt.Sprintf("%s-%d", s.Name, s.Attempt)))
+	os.RemoveAll(m.path(r.ID + "/" + attemptDir(s.Name, s.Attempt)))
 	c.event(EventStep, map[string]any{"step": s.Name, "state": s.State, "attempt": s.Attempt, "error": s.Error})
 	c.record("node", "step."+s.State, r.ID, map[string]any{"step": s.Name, "attempt": s.Attempt, "kind": s.Error.Kind, "party": s.Error.Party})
 	m.o.Log.Warn("a step's attempt ended", "job", r.ID, "step", s.Name, "attempt", s.Attempt, "session", s.Artifact, "state", s.State, "error", failure)

@@ -164,6 +164,7 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 		if err := m.recover(ctx, r); err != nil {
 			return nil, err
 		}
+		m.sweep(m.live[r.ID])
 	}
 	return m, nil
 }
@@ -207,6 +208,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, r := range own {
 		m.drive(r.ID)
 	}
+	m.spawn(m.sweepAll)
 	<-ctx.Done()
 	m.mu.Lock()
 	m.stopping = true
