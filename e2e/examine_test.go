@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,9 +59,16 @@ func (n *Net) Examine(id string) outcome {
 			n.t.Errorf("%s has another manifest than the guest:\n%s\n%s", d.Name, raw, first)
 		}
 		d.tidy(j)
-		d.accounted()
 	}
 	return out
+}
+
+// Account verifies every node's audit log.
+func (n *Net) Account() {
+	n.t.Helper()
+	for _, d := range n.nodes {
+		d.accounted()
+	}
 }
 
 // keys returns the nodes' public keys, by name.
@@ -106,32 +114,21 @@ func (d *Node) signed(id string, keys map[string]ed25519.PublicKey) []byte {
 	return m.Manifest
 }
 
-// tidy checks that a job's folder holds one artifact a step and nothing half.
+// tidy checks that a job's folder holds one artifact a step, and that nothing half
+// is left, soon after the job has ended.
 func (d *Node) tidy(j *rest.Job) {
 	d.t.Helper()
-	dir := filepath.Join(d.Home, "jobs", j.ID)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	want := []string{"result"}
 	for _, st := range j.Steps {
 		want = append(want, folderOf(st))
 	}
-	var got []string
-	for _, e := range entries {
-		got = append(got, e.Name())
-	}
 	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		d.t.Errorf("%s: the job's folder holds %v instead of %v", d.Name, got, want)
-	}
-	err = filepath.WalkDir(d.Home, func(path string, e fs.DirEntry, err error) error {
+	eventually(d.t, 10*time.Second, func() error { return d.holdsOnly(j.ID, want) })
+	err := filepath.WalkDir(d.Home, func(path string, e fs.DirEntry, err error) error {
 		if os.IsNotExist(err) || path == d.Home {
 			return nil // another job is at work
 		}
-		name := e.Name()
-		if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".new") {
+		if name := e.Name(); strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".new") {
 			d.t.Errorf("%s is left over", path)
 		}
 		return err
@@ -139,6 +136,22 @@ func (d *Node) tidy(j *rest.Job) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// holdsOnly checks what is in a job's folder.
+func (d *Node) holdsOnly(id string, want []string) error {
+	entries, err := os.ReadDir(filepath.Join(d.Home, "jobs", id))
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	got := []string{}
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("%s: the job's folder holds %v instead of %v", d.Name, got, want)
+	}
+	return nil
 }
 
 func folderOf(st rest.JobStep) string { return st.Name + "-" + pretty(st.Attempt) }

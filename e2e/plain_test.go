@@ -24,4 +24,5 @@ func TestThreeInstitutions(t *testing.T) {
 			t.Errorf("the second run gave %s, the first %s", got.metrics, first.metrics)
 		}
 	}
+	n.Account()
 }
