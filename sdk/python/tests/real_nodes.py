@@ -135,7 +135,8 @@ def results(bank: kontor.Client, others: List[kontor.Client], run: kontor.Run, m
     expect(run.result()["job"] == "sdk", "the result is of another job")
     manifest = run.manifest_bytes()
     for other in others:
-        theirs = json.loads(other.job(run.id).manifest_bytes())["manifest"]
+        end = other.job(run.id).wait(timeout=PATIENCE, show=False)  # a host hears of the end a moment later
+        theirs = json.loads(end.manifest_bytes())["manifest"]
         expect(theirs == json.loads(manifest)["manifest"], "manifests differ")
     expect(len(run.log()) > 0, "there is no log")
     try:
