@@ -218,6 +218,10 @@ func (d *driver) monitor(ctx context.Context, stop context.CancelCauseFunc, host
 			stop(&ended{s.State, p, "peer " + host})
 			return
 		}
+		if err := d.m.brokenAt(host, d.id); err != nil {
+			stop(err)
+			return
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -240,11 +244,7 @@ func (d *driver) gather(ctx context.Context) error {
 			return nil
 		}
 		err := d.insist(ctx, host, func(ctx context.Context) error {
-			s, err := ask[status](ctx, d.m, host, methodPropose, proposeMsg{r.Proposal, *r.consent(d.m.self)})
-			if err == nil {
-				d.m.heard(host, s)
-			}
-			return err
+			return d.stand(ctx, host, methodPropose, proposeMsg{r.Proposal, *r.consent(d.m.self)})
 		})
 		if err != nil {
 			return err
@@ -385,13 +385,7 @@ func (d *driver) consents(ctx context.Context) error {
 
 // tell sends what a host answers with its status, until it has.
 func (d *driver) tell(ctx context.Context, host, method string, msg any) error {
-	return d.insist(ctx, host, func(ctx context.Context) error {
-		s, err := ask[status](ctx, d.m, host, method, msg)
-		if err == nil {
-			d.m.heard(host, s)
-		}
-		return err
-	})
+	return d.insist(ctx, host, func(ctx context.Context) error { return d.stand(ctx, host, method, msg) })
 }
 
 // each runs f for all names at once and returns the first error, when all have ended.

@@ -245,11 +245,7 @@ func (d *driver) perform(ctx context.Context, r *Record, st flow.Step, attempt i
 	err = d.each(ctx, hosts, func(ctx context.Context, host string) error {
 		call, end := context.WithTimeout(ctx, d.m.o.Silence)
 		defer end()
-		s, err := ask[status](call, d.m, host, methodStart, startMsg{d.id, st.Name, attempt, nonces})
-		if err == nil {
-			d.m.heard(host, s)
-		}
-		return err
+		return d.stand(call, host, methodStart, startMsg{d.id, st.Name, attempt, nonces})
 	})
 	if err != nil {
 		return nil, "", err
@@ -423,6 +419,9 @@ func (d *driver) draft(ctx context.Context, r *Record) (*Record, error) {
 			if err != nil {
 				return err
 			}
+			if b, err := marshal(p); err != nil || len(b) > maxPart {
+				return malformed(host, methodFinish, fmt.Errorf("its part has more than %d bytes", maxPart))
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			parts[host] = *p
@@ -445,4 +444,7 @@ func (d *driver) draft(ctx context.Context, r *Record) (*Record, error) {
 	})
 }
 
-const maxManifest = 2 << 20
+const (
+	maxManifest = 2 << 20
+	maxPart     = 256 << 10 // of it, of one host
+)

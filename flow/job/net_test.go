@@ -148,6 +148,12 @@ func (p peers) Ask(ctx context.Context, peer, method string, body []byte) ([]byt
 		}
 	}
 	b, err := m.Answer(ctx, p.self, method, body)
+	p.net.mu.Lock()
+	up = to.up && to.Manager == m
+	p.net.mu.Unlock()
+	if err != nil && !up { // halted meanwhile
+		return nil, away(peer)
+	}
 	var told job.ForPeer
 	if errors.As(err, &told) {
 		f := *told.Fault

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type remote struct {
 	jobs    map[string]*status // what is followed; nil before anything was heard
 	changed chan struct{}      // closed and replaced when anything is heard
 	running bool               // a watcher is under way
+	broken  map[string]error   // by job: why what the host says cannot be used; the job ends with that
 	reset   context.CancelFunc // ends its present request
 }
 
@@ -22,7 +24,7 @@ func (m *Manager) follow(host, job string) {
 	m.mu.Lock()
 	rm := m.remote[host]
 	if rm == nil {
-		rm = &remote{jobs: map[string]*status{}, changed: make(chan struct{})}
+		rm = &remote{jobs: map[string]*status{}, broken: map[string]error{}, changed: make(chan struct{})}
 		m.remote[host] = rm
 	}
 	if _, ok := rm.jobs[job]; !ok {
@@ -46,6 +48,7 @@ func (m *Manager) unfollow(host, job string) {
 		return
 	}
 	delete(rm.jobs, job)
+	delete(rm.broken, job)
 	if len(rm.jobs) == 0 && rm.reset != nil {
 		rm.reset()
 	}
@@ -83,6 +86,7 @@ func (m *Manager) known(host, job string) (*status, <-chan struct{}) {
 // watchHost keeps one long request to a host open while any job is followed there.
 func (m *Manager) watchHost(ctx context.Context, host string, rm *remote) {
 	var at watchMsg
+	var quick pacer
 	failures := 0
 	for {
 		m.mu.Lock()
@@ -103,6 +107,9 @@ func (m *Manager) watchHost(ctx context.Context, host string, rm *remote) {
 		stop()
 		if err != nil {
 			failures++
+			if !transient(err) && failures > mostNoise && ctx.Err() == nil {
+				m.breaks(host, rm, err)
+			}
 			pause(ctx, backoff(failures, m.o.Pause))
 			continue
 		}
@@ -111,7 +118,58 @@ func (m *Manager) watchHost(ctx context.Context, host string, rm *remote) {
 		for _, s := range news.Jobs {
 			m.heard(host, &s)
 		}
+		if d := quick.next(time.Now()); d > 0 {
+			pause(ctx, d)
+		}
 	}
+}
+
+// mostNoise is how many answers in a row may be none before a host's jobs end.
+const mostNoise = 2
+
+// breaks ends the jobs that are followed at a host.
+func (m *Manager) breaks(host string, rm *remote, err error) {
+	m.o.Log.Error("a party's news cannot be used", "party", host, "error", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id := range rm.jobs {
+		rm.broken[id] = fault.At(err, host, methodWatch)
+	}
+	close(rm.changed)
+	rm.changed = make(chan struct{})
+}
+
+// brokenAt returns why a job must end because of a host, nil if it need not.
+func (m *Manager) brokenAt(host, job string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if rm := m.remote[host]; rm != nil {
+		return rm.broken[job]
+	}
+	return nil
+}
+
+// pacer keeps a host that answers at once, again and again, from keeping us busy.
+type pacer struct {
+	since time.Time
+	n     int
+}
+
+const (
+	mostNews = 100 // answers a second without a pause; then there are as many again with pauses
+	breath   = 10 * time.Millisecond
+)
+
+// next notes an answer and returns how long to wait before the next question.
+// What changes meanwhile comes with the next answer.
+func (p *pacer) next(now time.Time) time.Duration {
+	if now.Sub(p.since) > time.Second {
+		p.since, p.n = now, 0
+	}
+	if p.n++; p.n < mostNews {
+		return 0
+	}
+	return breath
 }
 
 // backoff returns how long to wait after so many failures, from 50 ms to most, with jitter.
@@ -152,6 +210,18 @@ func (d *driver) insist(ctx context.Context, host string, f func(ctx context.Con
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// stand sends what a host answers with how the job stands there.
+func (d *driver) stand(ctx context.Context, host, method string, msg any) error {
+	s, err := ask[status](ctx, d.m, host, method, msg)
+	if err == nil && s.Job != d.id {
+		err = malformed(host, method, errors.New("it speaks of another job"))
+	}
+	if err == nil {
+		d.m.heard(host, s)
+	}
+	return err
 }
 
 // waits notes what a job waits for; "" for nothing.
