@@ -389,3 +389,30 @@ func dig(v any, path ...string) any {
 	}
 	return v
 }
+
+// manifestLies are what a guest may claim of a job against better knowledge.
+func manifestLies() map[string]func(*job.Manifest) {
+	zero := strings.Repeat("0", 64)
+	return map[string]func(*job.Manifest){
+		"another job":                  func(m *job.Manifest) { m.Job = zero[:32] },
+		"another run":                  func(m *job.Manifest) { m.Run = zero },
+		"another proposal":             func(m *job.Manifest) { m.Proposal = zero },
+		"another purpose":              func(m *job.Manifest) { m.Purpose = "marketing" },
+		"another artifact":             func(m *job.Manifest) { m.Steps[1].Artifact = zero },
+		"a step is missing":            func(m *job.Manifest) { m.Steps = m.Steps[:1] },
+		"reused":                       func(m *job.Manifest) { m.Steps[0].Reused = true },
+		"what the host learned":        func(m *job.Manifest) { m.Learned["telecom"] = m.Learned["telecom"][:1] },
+		"what the host sent":           func(m *job.Manifest) { m.Steps[0].Sent["telecom"]++ },
+		"that the host sent nothing":   func(m *job.Manifest) { delete(m.Steps[0].Sent, "telecom") },
+		"the host's level of security": func(m *job.Manifest) { m.Steps[0].Security["telecom"] = []string{"none"} },
+		"the host's software":          func(m *job.Manifest) { m.Parties[1].Software = "9" },
+		"that a person agreed":         func(m *job.Manifest) { m.Parties[1].Consent = job.ByPerson },
+		"the host's data": func(m *job.Manifest) {
+			m.Parties[1].Data = job.DataUse{Name: "subscribers", Fingerprint: hex.EncodeToString(make([]byte, 32))}
+		},
+		"another key of the guest":       func(m *job.Manifest) { m.Parties[0].Fingerprint = m.Parties[1].Fingerprint },
+		"that nothing is disclosed":      func(m *job.Manifest) { m.Discloses = nil },
+		"a party that was not there":     func(m *job.Manifest) { m.Parties = append(m.Parties, m.Parties[0]) },
+		"a format that nobody can check": func(m *job.Manifest) { m.Format = 9 },
+	}
+}
