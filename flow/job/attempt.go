@@ -272,10 +272,28 @@ func (m *Manager) reusable(ctx context.Context, key string) (artifact, job, step
 	err = m.o.DB.Read(ctx, func(tx *store.Tx) error {
 		return tx.QueryRow(ctx, `SELECT artifact, job, step FROM reusable WHERE key = ?`, key).Scan(&artifact, &job, &step)
 	})
-	if store.None(err) {
+	if store.None(err) || err == nil && !m.intact(ctx, artifact, job, step) {
 		return "", "", "", nil
 	}
 	return artifact, job, step, err
+}
+
+// intact reports whether an artifact is where the journal says that it is. One
+// that somebody has removed, or that no backup held, is computed anew.
+func (m *Manager) intact(ctx context.Context, artifact, job, step string) bool {
+	r, err := m.get(ctx, job)
+	if err != nil {
+		return false
+	}
+	s := r.step(step)
+	if s == nil || !s.committed() || s.Artifact != artifact {
+		return false
+	}
+	if _, err := flow.ReadStep(m.path(s.Dir)); err != nil {
+		m.o.Log.Warn("the result of a step is not there to be reused", "job", job, "step", step, "error", err)
+		return false
+	}
+	return true
 }
 
 // commitStep makes an attempt the step's result.

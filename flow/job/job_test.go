@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -365,4 +367,41 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("%q answers %q", method, out)
 		}
 	})
+}
+
+// An artifact that is gone at any party, as after a restore that lacked it, is
+// made anew at all, and then reused again.
+func TestAnArtifactThatIsGoneIsComputedAnew(t *testing.T) {
+	n := newNetwork(t, three...)
+	for _, party := range []string{"bank", "insurer"} {
+		last := n.agree(n.submit(spec))
+		if err := os.RemoveAll(n.nodes[party].artifact(last.ID, "two")); err != nil {
+			t.Fatal(err)
+		}
+		again := n.agree(n.submit(spec))
+		for _, s := range again.Steps {
+			want := job.StepReused
+			if s.Name == "two" || s.Name == "evaluate" {
+				want = job.StepDone
+			}
+			if s.State != want {
+				t.Errorf("without its result at %s step %s is %s, want %s", party, s.Name, s.State, want)
+			}
+		}
+	}
+}
+
+// artifact is the folder of a step's result at a node.
+func (n *node) artifact(id, step string) string {
+	r, err := n.Get(context.Background(), id)
+	if err != nil {
+		n.net.t.Fatal(err)
+	}
+	for _, s := range r.Steps {
+		if s.Name == step {
+			return filepath.Join(n.dir, filepath.FromSlash(s.Dir))
+		}
+	}
+	n.net.t.Fatalf("the job has no step %s", step)
+	return ""
 }
