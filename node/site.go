@@ -94,6 +94,9 @@ func (r reach) Key(peer string) (ed25519.PublicKey, bool) {
 
 // sight notes that a peer answered, or why it did not.
 func (n *Institution) sight(peer string, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // it was us who hung up
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := n.seen[peer]
