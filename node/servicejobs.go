@@ -84,7 +84,7 @@ func (s service) job(ctx context.Context, r *job.Record, err error) (*rest.Job, 
 		return nil, err
 	}
 	out := s.brief(r)
-	out.Spec, out.Note, out.Discloses = r.Parsed().Spec, r.Parsed().Note, disclosures(r.Spec())
+	out.Spec, out.Discloses = r.Parsed().Spec, disclosures(r.Spec())
 	out.Columns = s.columns(r)
 	if out.LastEvent, err = s.n.jobs.LastEvent(ctx, r.ID); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (s service) columns(r *job.Record) map[string][]string {
 // brief is a job as lists show it.
 func (s service) brief(r *job.Record) *rest.Job {
 	spec := r.Spec()
-	out := &rest.Job{ID: r.ID, Name: r.Name, State: stateOf(r), Role: r.Role, Initiator: r.Initiator, By: r.By, Purpose: spec.Purpose, Priority: spec.Priority,
+	out := &rest.Job{ID: r.ID, Name: r.Name, State: stateOf(r), Role: r.Role, Initiator: r.Initiator, By: r.By, Note: r.Parsed().Note, Purpose: spec.Purpose, Priority: spec.Priority,
 		Created: r.Created, Updated: r.Updated, SpecHash: r.SpecHash(), Run: r.Run, WaitingFor: r.Waits, Error: jobError(r.Error), Resumed: r.Resumed, RerunOf: r.Repeats,
 		Metrics: map[string]map[string]float64{}}
 	if r.State.Final() {
