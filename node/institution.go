@@ -62,9 +62,10 @@ type InstitutionOptions struct {
 	LogFormat string    // text or json; empty as the configuration says
 
 	// For tests.
-	Now       func() time.Time
-	Transport func(*transport.Options)
-	Pause     time.Duration // the longest between two attempts
+	Now          func() time.Time
+	Transport    func(*transport.Options)
+	Pause        time.Duration // the longest between two attempts
+	Capabilities []string      // what the node can take part in; nil is all that this version can
 }
 
 const adminTokenFile = "admin.token"
@@ -114,11 +115,18 @@ func OpenInstitution(ctx context.Context, o InstitutionOptions) (_ *Institution,
 func (n *Institution) jobOptions(o InstitutionOptions) job.Options {
 	cfg := n.home.Config.Jobs
 	return job.Options{Signer: n.home.Identity, DB: n.db, Audit: n.account, Dir: n.jobsDir(), Peers: reach{n}, Site: site{n},
-		Capabilities: capabilities(), Version: Version, Parallel: cfg.Parallel, Patience: cfg.Patience,
+		Capabilities: o.capabilities(), Version: Version, Parallel: cfg.Parallel, Patience: cfg.Patience,
 		Limits: flow.Limits{Cores: cfg.Cores, Memory: cfg.Memory, Disk: cfg.Disk}, Log: n.log, Rand: rand.Reader, Now: n.now, Pause: o.Pause, Ended: n.gauges.stepEnded, Room: n.room}
 }
 
 func capabilities() []string { return append(flow.AllCapabilities(), job.Capability) }
+
+func (o InstitutionOptions) capabilities() []string {
+	if o.Capabilities != nil {
+		return o.Capabilities
+	}
+	return capabilities()
+}
 
 func (n *Institution) jobsDir() string { return filepath.Join(n.home.Dir, "jobs") }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kontor/api/rest"
+	"kontor/flow/job"
 	"kontor/identity"
 	"kontor/internal/fault"
 	"kontor/node/config"
@@ -95,7 +96,7 @@ func (n *Institution) Run(ctx context.Context, o InstitutionOptions, ready func(
 func (n *Institution) transportOptions(o InstitutionOptions) transport.Options {
 	cfg := n.home.Config
 	t := transport.Options{Identity: n.home.Identity, Peers: n.home.Peers, Listen: cfg.Listen, Relay: cfg.Relay, OnAsk: n.answer,
-		Version:      transport.VersionInfo{Software: Version, Capabilities: capabilities()},
+		Version:      transport.VersionInfo{Software: Version, Capabilities: o.capabilities(), Required: []string{job.Capability}},
 		DialPatience: -1, Linger: 2 * time.Second,
 		OnRefused: func(err error) { n.log.Warn("a connection was refused", "error", err) }}
 	for _, d := range cfg.DialOut {
