@@ -28,6 +28,7 @@ type Node struct {
 	Home string
 	Peer string // where peers connect, once started
 	API  string // base address of the API, once started
+	Odd  string // how its program differs from ours, see odd; empty if it does not
 
 	log    string // file with the log of all its processes
 	mu     sync.Mutex
@@ -74,6 +75,14 @@ func (d *Node) start() error {
 	p := &process{cmd: exec.Command(kontor, "up", "--home", d.Home, "--json", "--log", "json", "--attached"), ended: make(chan struct{})}
 	p.cmd.Stderr = log
 	p.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0")
+	if d.Odd != "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		p.cmd.Path, p.cmd.Args = self, []string{self}
+		p.cmd.Env = append(p.cmd.Env, oddEnv+"="+d.Odd, oddEnv+"_HOME="+d.Home)
+	}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return err
 	}
