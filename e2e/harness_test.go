@@ -222,6 +222,19 @@ func (n *Net) AwaitAll(id string, s rest.State, most time.Duration) {
 	}
 }
 
+// use has a subtest fail instead of its parent until the returned function is called.
+func (n *Net) use(t *testing.T) (back func()) {
+	was := n.t
+	set := func(t *testing.T) {
+		n.t = t
+		for _, d := range n.nodes {
+			d.t = t
+		}
+	}
+	set(t)
+	return func() { set(was) }
+}
+
 // within returns a context that ends after d.
 func within(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), d)
