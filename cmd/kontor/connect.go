@@ -191,9 +191,15 @@ func (a *app) connectHome(ctx context.Context, t target) (n *conn, err error) {
 }
 
 // held reports whether a process says that it has the folder open.
-func held(home string) bool {
-	info, err := os.Stat(filepath.Join(home, lockFile))
-	return err == nil && info.Size() > 0
+func held(home string) bool { return holder(home) != "" }
+
+// holder returns the number of the process that has the folder open, as it says.
+func holder(home string) string {
+	b, err := os.ReadFile(filepath.Join(home, lockFile))
+	if err != nil || len(b) > 32 {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // connectFolder calls the API within this process.

@@ -35,12 +35,17 @@ they stopped when the node is started again. A second interrupt ends it at once,
 					cancel()
 				}()
 			}
+			var taken error // by a node that answers, so there is nothing to wait for
 			err = patiently(ctx, home, func() error {
 				if api, ok := a.node.running(home); ok {
-					return fault.New(fault.Usage, "the node of "+home+" runs already, at "+api, "stop it first, or use the one that runs")
+					taken = fault.New(fault.Local, fmt.Sprintf("the node of %s runs already: process %s, at %s", home, holder(home), api), "stop it first, or use the one that runs")
+					return nil
 				}
 				return a.node.up(ctx, upOptions{Home: home, Log: a.err, LogFormat: log, Ready: a.ready})
 			})
+			if taken != nil {
+				return taken
+			}
 			if ctx.Err() != nil && fault.KindOf(err) == fault.Cancelled {
 				return nil
 			}
