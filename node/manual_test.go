@@ -65,6 +65,9 @@ func TestTheManualVerifiesManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p := peers.Peers[0]; p.Error != "" || p.Seen.IsZero() {
+		t.Errorf("after a job with it the peer is %+v", p)
+	}
 	manifest, err := bank.Manifest(t.Context(), j.ID)
 	if err != nil {
 		t.Fatal(err)
