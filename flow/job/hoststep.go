@@ -231,6 +231,7 @@ func (m *Manager) settle(ctx context.Context, job, step string, number int, res 
 			return
 		}
 		m.o.Log.Warn("the journal cannot be written, trying again", "job", job, "step", step, "error", err)
+		m.show(job, "step "+step+" cannot be completed here: "+err.Error())
 		if !pause(ctx, time.Second) {
 			return
 		}
@@ -242,6 +243,12 @@ func (m *Manager) outcome(r *Record, c *change, s *StepRecord, res *flow.StepRes
 	s.Ended = m.o.Now().UTC()
 	if m.o.Ended != nil {
 		defer func() { m.o.Ended(*s) }()
+	}
+	if r.Role == session.Host { // the guest's node tells for itself what it waits for
+		r.Waits = ""
+		if failure != nil && fault.KindOf(failure) == fault.Local {
+			r.Waits = "step " + s.Name + " cannot run here: " + failure.Error()
+		}
 	}
 	if failure == nil {
 		s.State, s.Result, s.Dir, s.Error = StepPrepared, res, dir, nil

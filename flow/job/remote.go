@@ -226,7 +226,7 @@ func (d *driver) stand(ctx context.Context, host, method string, msg any) error 
 
 // waits notes what a job waits for; "" for nothing.
 func (d *driver) waits(text string) {
-	d.m.update(context.WithoutCancel(d.ctx), d.id, func(r *Record, c *change) error {
+	_, err := d.m.update(context.WithoutCancel(d.ctx), d.id, func(r *Record, c *change) error {
 		if r.Waits == text || r.State.Final() {
 			return errUnchanged
 		}
@@ -234,4 +234,21 @@ func (d *driver) waits(text string) {
 		c.event(EventState, map[string]any{"state": r.State, "waits": text})
 		return nil
 	})
+	if err != nil {
+		d.m.show(d.id, text)
+	}
+}
+
+// show has a job wait for something as long as the process lives: a journal on a
+// full disk cannot be written, and just then people need to know.
+func (m *Manager) show(id, waits string) {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.live[id]; r != nil && !r.State.Final() {
+		r = r.clone()
+		r.Waits = waits
+		m.live[id] = r
+	}
 }
