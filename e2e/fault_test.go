@@ -196,9 +196,11 @@ func (n *Net) fullDisk(t *testing.T, d *Node, left int64) {
 	bank.AwaitStep(id, "boost", time.Minute, trained)
 	ballast := filepath.Join(filepath.Dir(d.Home), "ballast")
 	fill(t, ballast, left)
-	j := bank.AwaitWithin(id, rest.Retrying, time.Minute)
-	if !strings.Contains(j.WaitingFor, "disk") {
+	if j := d.AwaitWithin(id, rest.Retrying, time.Minute); !strings.Contains(j.WaitingFor, "disk") {
 		t.Errorf("the job does not say that the disk is full: %q", j.WaitingFor)
+	}
+	if j, err := bank.Job(id); err != nil || d != bank && strings.Contains(j.WaitingFor, "disk") {
+		t.Errorf("the guest is told why a host's machine fails: %v, %q", err, j.WaitingFor)
 	}
 	if !d.Up() {
 		t.Fatalf("%s has ended", d.Name)
