@@ -47,6 +47,7 @@ type Institution struct {
 	started time.Time
 	alarm   *identity.Alarm // the last word on the node's certificate
 	seen    map[string]sighting
+	logins  map[string]time.Time // by token and address: the hour of the last login on record
 }
 
 // sighting is what was last seen of a peer.
@@ -80,7 +81,7 @@ func OpenInstitution(ctx context.Context, o InstitutionOptions) (_ *Institution,
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := &Institution{home: home, log: newLogger(o, home.Config), now: o.Now, seen: map[string]sighting{}}
+	n := &Institution{home: home, log: newLogger(o, home.Config), now: o.Now, seen: map[string]sighting{}, logins: map[string]time.Time{}}
 	if n.db, err = store.Open(home.Dir); err != nil {
 		return nil, err
 	}

@@ -306,6 +306,36 @@ func TestANodeThatDoesNotRun(t *testing.T) {
 	}
 }
 
+func TestLoginsAreOnRecord(t *testing.T) {
+	bank := startLive(t, "bank")
+	made, err := bank.CreateToken(t.Context(), rest.TokenRequest{Name: "ann", Role: rest.Auditor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := &rest.Client{Base: bank.at.API, Token: made.Secret}
+	for range 3 {
+		if _, err := ann.Node(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := bank.Audit(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins := 0
+	for _, e := range page.Entries {
+		if e.Action == "login" && strings.HasPrefix(e.Actor, "ann ") && e.Object == "token "+made.Token.ID {
+			logins++
+		}
+	}
+	if logins != 1 {
+		t.Errorf("%d logins of ann on record, want one an hour", logins)
+	}
+	if b, _ := json.Marshal(page); bytes.Contains(b, []byte(made.Secret)) {
+		t.Error("a secret is in the account")
+	}
+}
+
 func TestPublishedDataHoldsNoValue(t *testing.T) {
 	bank, telecom := pairOfNodes(t)
 	if list, err := bank.PeerData(t.Context(), "telecom"); err != nil || len(list.Datasets) != 0 {

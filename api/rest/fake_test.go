@@ -21,6 +21,7 @@ type fake struct {
 	secrets map[Role]string
 	answers map[string]Answer
 	audit   []string
+	logins  map[string]int // by token
 	jobs    int
 	keys    []string // idempotency keys that Submit saw
 
@@ -66,6 +67,15 @@ func (f *fake) Authenticate(_ context.Context, id string) ([32]byte, Identity, e
 		return [32]byte{}, Identity{}, NotFound("no such token", "make one")
 	}
 	return t.hash, t.who, nil
+}
+
+func (f *fake) Admitted(_ context.Context, who Identity, from string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.logins == nil {
+		f.logins = map[string]int{}
+	}
+	f.logins[who.ID+" "+from]++
 }
 
 func (f *fake) Audit(_ context.Context, actor, action, object string) error {

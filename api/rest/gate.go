@@ -83,6 +83,7 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, operation string,
 	if err != nil {
 		return Identity{}, s.refuseLogin(w, r, err)
 	}
+	s.svc.Admitted(r.Context(), who, remoteHost(r.RemoteAddr))
 	if !rule.allows(who.Role) {
 		if err := s.svc.Audit(r.Context(), who.String(), "api.denied", operation); err != nil {
 			return who, problemOf(err)

@@ -324,6 +324,9 @@ func TestTokensWork(t *testing.T) {
 			t.Errorf("the account lacks %q:\n%s", want, text)
 		}
 	}
+	if n := f.logins[made.Token.ID+" in-process"]; n != 3 { // two requests that were served and one that its role forbids
+		t.Errorf("ann was admitted %d times: %v", n, f.logins)
+	}
 }
 
 func FuzzHeaders(f *testing.F) {

@@ -24,6 +24,9 @@ type Gate interface {
 	// Authenticate returns the SHA-256 of the secret of the token with this id
 	// and whose it is. A token that is unknown or has expired is an error from [NotFound].
 	Authenticate(ctx context.Context, id string) (hash [32]byte, who Identity, err error)
+	// Admitted hears of every request with a valid token, from the address of a
+	// client. It records logins as it sees fit and stops no request.
+	Admitted(ctx context.Context, who Identity, from string)
 	// Audit records that actor is about to do action on object, was refused
 	// (action "api.denied") or showed no valid token ("api.login-failed"). An error
 	// stops the request: nothing is done that is not on record.

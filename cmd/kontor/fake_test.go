@@ -70,6 +70,8 @@ func (f *fakeNode) Authenticate(_ context.Context, id string) ([32]byte, rest.Id
 	return t.hash, t.who, nil
 }
 
+func (f *fakeNode) Admitted(context.Context, rest.Identity, string) {}
+
 func (f *fakeNode) Audit(context.Context, string, string, string) error { return nil }
 
 func (f *fakeNode) StoredAnswer(_ context.Context, key string) (*rest.Answer, error) {
