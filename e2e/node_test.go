@@ -208,7 +208,8 @@ func (d *Node) await(s syscall.Signal, most time.Duration) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// end is the node's cleanup: it stops it and looks for what must never be in a log.
+// end is the node's cleanup: it stops it and looks for what must not be in a log,
+// whatever the test was about.
 func (d *Node) end() {
 	if d.t.Failed() && d.Up() && os.Getenv("KONTOR_STACKS") != "" {
 		d.await(syscall.SIGQUIT, 10*time.Second) // the log then ends with all its goroutines
@@ -218,7 +219,8 @@ func (d *Node) end() {
 			d.t.Errorf("%s ended with code %d", d.Name, code)
 		}
 	}
-	text, _ := os.ReadFile(d.log)
+	d.reveals(d.t, append(d.secrets(), "cust-"))
+	text := d.Log()
 	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
 		if bytes.Contains(text, []byte(bad)) {
 			d.t.Errorf("the log of %s holds %q", d.Name, bad)
