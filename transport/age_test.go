@@ -54,7 +54,7 @@ var ways = map[string]func(t *testing.T, change func(...*Options)) (from, to *No
 func noisy(t *testing.T, more func(*Options)) func(...*Options) {
 	return func(all ...*Options) {
 		for _, o := range all {
-			quick(o, o)
+			o.Silence, o.Heartbeat = 1500*time.Millisecond, 50*time.Millisecond
 			o.OnAsk = echo
 			o.OnRefused = func(err error) { t.Errorf("refused: %v", err) }
 			o.OnWaiting = func(peer string, err error) { t.Errorf("lost %s: %v", peer, err) }
@@ -190,11 +190,12 @@ func TestNobodyNoticesAgeing(t *testing.T) {
 	for name, build := range ways {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			from, to, _ := build(t, noisy(t, func(o *Options) { o.age = 300 * time.Millisecond }))
+			from, to, all := build(t, noisy(t, func(o *Options) { o.age = 600 * time.Millisecond }))
+			ctx := deadline(t)
 			peer := peerOf(t, from, to.opt.Identity.Name())
 			var seen []*route
 			see := func() bool {
-				r, e := from.reach(deadline(t), peer, "")
+				r, e := from.reach(ctx, peer, "")
 				if e.err != nil {
 					t.Error(e.err)
 					return true
@@ -206,11 +207,11 @@ func TestNobodyNoticesAgeing(t *testing.T) {
 				return len(seen) >= 6
 			}
 			a, b := pair(t, from, to, 0)
-			over, stop := context.WithCancel(context.Background())
+			over, stop := context.WithCancel(ctx)
 			defer stop()
 			done := make(chan error, 4)
 			for w := range cap(done) {
-				go func() { done <- keepCalling(deadline(t), over, w, from, to) }()
+				go func() { done <- keepCalling(ctx, over, w, from, to) }()
 			}
 			for !see() {
 				exchange(t, a, b)
@@ -224,6 +225,9 @@ func TestNobodyNoticesAgeing(t *testing.T) {
 			exchange(t, a, b)
 			a.Close()
 			b.Close()
+			until(t, "old connections are closed", func() bool {
+				return !slices.ContainsFunc(all, func(n *Node) bool { return n.routesInUse() > 5 })
+			})
 		})
 	}
 }
@@ -286,8 +290,7 @@ func TestExpiredOverNight(t *testing.T) {
 func TestNoGoroutineLeftOfAgeing(t *testing.T) {
 	bank, shop, telecom, _ := relayed(t, func(a, b, c *Options) {
 		for _, o := range []*Options{a, b, c} {
-			quick(o, o)
-			o.age = 200 * time.Millisecond
+			o.Heartbeat, o.age = 50*time.Millisecond, 400*time.Millisecond
 		}
 	})
 	var routes []*route

@@ -146,7 +146,7 @@ func (n *Node) stayConnected(d DialOut, connected func()) error {
 		return err
 	}
 	connected()
-	tick := time.NewTicker(n.opt.Silence / 4)
+	tick := time.NewTicker(min(n.opt.Silence/4, n.opt.age/16))
 	defer tick.Stop()
 	var failed time.Time
 	for {

@@ -31,7 +31,9 @@ func dialOnly(t testing.TB, o Options) *Node {
 // until waits for something that comes by itself.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for ctx := deadline(t); !ok(); runtime.Gosched() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ctx := deadline(t); !ok(); <-tick.C {
 		if ctx.Err() != nil {
 			t.Fatalf("waited in vain: %s", what)
 		}
