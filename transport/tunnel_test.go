@@ -342,7 +342,11 @@ func TestRelay(t *testing.T) {
 		t.Fatalf("only %d bytes went through the relay", len(through.b))
 	}
 	for _, s := range []string{string(secret), "job.begin", "kontor.peer.v1", "shop", "bank"} {
-		if bytes.Contains(through.b, []byte(s)) {
+		where := through.b
+		if len(s) < 8 { // by chance it is in so much ciphertext now and then; a handshake comes first
+			where = where[:16<<10]
+		}
+		if bytes.Contains(where, []byte(s)) {
 			t.Errorf("the relay sees %q", s)
 		}
 	}
