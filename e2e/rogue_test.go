@@ -306,10 +306,7 @@ func (a *affair) manifest(ctx context.Context) *job.Manifest {
 	part := a.mustAsk(ctx, a.host, "job/finish", map[string]any{"job": a.proposal.Job})
 	proposal := sha256.Sum256(append([]byte("kontor proposal v1\x00"), a.raw...))
 	m := &job.Manifest{Format: 1, Job: a.proposal.Job, Name: a.spec.Job, Run: hex.EncodeToString(a.run[:]), Proposal: hex.EncodeToString(proposal[:]), Purpose: a.spec.Purpose,
-		Submitted: a.proposal.Submitted, Finished: time.Now().UTC(), Learned: map[string][]flow.Learned{a.name: {}}, Discloses: a.spec.Disclosures()}
-	var learned []flow.Learned
-	into(a.t, part["learned"], &learned)
-	m.Learned[a.host] = learned
+		Submitted: a.proposal.Submitted, Finished: time.Now().UTC(), Learned: job.Learned(a.spec), Discloses: a.spec.Disclosures()}
 	for _, p := range a.proposal.Parties {
 		key, _ := hex.DecodeString(p.Key)
 		mp := job.ManifestParty{Name: p.Name, Role: p.Role, Fingerprint: identity.Fingerprint(key), Consent: job.ByOwner, Software: "0.1.0-rogue"}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -185,6 +186,9 @@ func (s site) Consider(ctx context.Context, spec *flow.Spec, initiator string, u
 	}
 	_ = err // said in the log and by kontor policy show; the policy before is in force
 	self := s.n.home.Identity.Name()
+	if what := s.strangeModel(ctx, spec); what != "" {
+		return deny(what, "name the model by its whole identifier, in a job with the guest and the parties that trained it"), nil
+	}
 	req := s.request(spec, initiator, used)
 	op := job.Opinion{}
 	if spec.NeedsData() {
@@ -210,6 +214,30 @@ func (s site) Consider(ctx context.Context, spec *flow.Spec, initiator string, u
 		op.Verdict = job.Denied
 	}
 	return op, nil
+}
+
+// strangeModel says what is wrong with a job's use of a model from the registry:
+// only the parties that trained it may use it, with the same guest. "" if nothing is.
+func (s site) strangeModel(ctx context.Context, spec *flow.Spec) string {
+	for _, st := range spec.Steps {
+		ref := st.Texts[flow.TypeModel]
+		if ref == "" {
+			continue
+		}
+		rec, err := s.n.models.Lookup(ctx, ref)
+		if err != nil || rec.ID != ref {
+			return "it has no part in a model " + ref
+		}
+		trained, err := s.n.jobs.Get(ctx, rec.Job)
+		if err != nil {
+			return "it has no record of the job that trained the model"
+		}
+		parties := slices.Sorted(slices.Values(spec.PartyNames()))
+		if trained.Spec().Guest() != spec.Guest() || !slices.Equal(parties, slices.Sorted(slices.Values(trained.Spec().PartyNames()))) {
+			return "the model was trained by other parties, or with another guest"
+		}
+	}
+	return ""
 }
 
 func (s site) request(spec *flow.Spec, initiator string, used func(string, time.Time) (int, error)) policy.Request {

@@ -117,6 +117,11 @@ func (d *driver) spread(ctx context.Context, name string) error {
 
 // try makes one attempt at a step.
 func (d *driver) try(ctx context.Context, st flow.Step) error {
+	if d.m.o.Room != nil { // before any peer is bothered
+		if err := d.m.o.Room(); err != nil {
+			return err
+		}
+	}
 	r, err := d.open(ctx, st)
 	if err != nil {
 		return err

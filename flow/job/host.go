@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"kontor/internal/fault"
 	"kontor/session"
@@ -160,6 +161,9 @@ func (h *host) propose(ctx context.Context, msg *proposeMsg) (*status, error) {
 	}
 	h.m.deciding.Lock()
 	defer h.m.deciding.Unlock()
+	if !h.m.mayAsk(h.peer) {
+		return nil, tell(fault.Local, "consent", "too many jobs of yours were denied there within an hour", "read the denials, change the jobs, and wait")
+	}
 	op, err := h.m.o.Site.Consider(ctx, spec, h.peer, h.m.used)
 	if err != nil {
 		return nil, err
@@ -190,6 +194,25 @@ func (h *host) checkKeys(p *Proposal) error {
 	return nil
 }
 
+// maxDenials bounds the denied proposals of one initiator within an hour: each is
+// kept, and nobody else pays for the disk.
+const maxDenials = 200
+
+// mayAsk reports whether an initiator's proposals are looked at.
+func (m *Manager) mayAsk(initiator string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	hourAgo := m.o.Now().Add(-time.Hour)
+	m.denials[initiator] = slices.DeleteFunc(m.denials[initiator], func(t time.Time) bool { return t.Before(hourAgo) })
+	return len(m.denials[initiator]) < m.o.Denials
+}
+
+func (m *Manager) noteDenial(initiator string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.denials[initiator] = append(m.denials[initiator], m.o.Now())
+}
+
 func (m *Manager) activeOf(initiator string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -213,6 +236,7 @@ func (m *Manager) receive(ctx context.Context, msg *proposeMsg, p *Proposal, r *
 	c.record("peer "+r.Initiator, "job.proposed", r.ID, detail)
 	switch op.Verdict {
 	case Denied:
+		m.noteDenial(r.Initiator)
 		r.State = Rejected
 		r.Error = &Problem{Kind: fault.Consent.String(), Party: m.self, Step: "consent", What: denialText(op.Ruling), Cure: op.Cure}
 		c.record("policy", "job.denied", r.ID, map[string]any{"rule": op.Rule, "reason": op.Reason})

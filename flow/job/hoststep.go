@@ -30,6 +30,10 @@ func (h *host) running(ctx context.Context, job, step string) (*Record, flow.Ste
 	return r, st, nil
 }
 
+// maxBroken bounds the attempts of one step that may be broken off from outside:
+// each lets the guest see what one run shows, and the consent is to one.
+const maxBroken = 200
+
 func (h *host) begin(ctx context.Context, msg *beginMsg) (*begunMsg, error) {
 	r, st, err := h.running(ctx, msg.Job, msg.Step)
 	if err != nil {
@@ -40,6 +44,8 @@ func (h *host) begin(ctx context.Context, msg *beginMsg) (*begunMsg, error) {
 	} else if s.committed() || msg.Attempt <= s.Attempt {
 		return nil, tell(fault.Consent, msg.Step, fmt.Sprintf("attempt %d of the step is %s there, so attempt %d cannot begin", s.Attempt, s.State, msg.Attempt),
 			"submit the job again; if a node's folder was restored from a backup, both must be")
+	} else if s.Broken >= maxBroken {
+		return nil, tell(fault.Consent, msg.Step, fmt.Sprintf("it has consented to the step once, and %d attempts at it were broken off", s.Broken), "see why, then submit the job again")
 	}
 	_, ids, err := h.m.artifacts(r, st)
 	if err != nil {
@@ -63,7 +69,7 @@ func (h *host) begin(ctx context.Context, msg *beginMsg) (*begunMsg, error) {
 			return tell(fault.Consent, msg.Step, "the job has moved on there", "see the job there")
 		}
 		r.Waits = ""
-		*s = StepRecord{Name: s.Name, Kind: s.Kind, State: StepBegun, Attempt: msg.Attempt, Nonce: n, Key: h.m.key(r, st), Started: h.m.o.Now().UTC()}
+		*s = StepRecord{Name: s.Name, Kind: s.Kind, State: StepBegun, Attempt: msg.Attempt, Nonce: n, Key: h.m.key(r, st), Broken: s.Broken, Started: h.m.o.Now().UTC()}
 		return nil
 	})
 	if err != nil {
@@ -259,6 +265,9 @@ func (m *Manager) outcome(r *Record, c *change, s *StepRecord, res *flow.StepRes
 	s.State, s.Error = StepFailed, problemOf(failure)
 	if transient(failure) {
 		s.State = StepLost
+		if fault.KindOf(failure) == fault.Peer {
+			s.Broken++
+		}
 		if s.Error.Party == m.self { // what a person here can do something about
 			r.Waits = "step " + s.Name + " begins again: " + failure.Error()
 		}

@@ -74,6 +74,12 @@ func TestAJobOfThreeParties(t *testing.T) {
 	if len(m.Learned["telecom"]) == 0 || len(m.Learned["bank"]) == 0 || m.Steps[2].Sent["telecom"] == 0 || m.Steps[2].Rounds == 0 || len(m.Steps[0].Security["bank"]) == 0 || len(m.Discloses) == 0 {
 		t.Errorf("the manifest leaves out what it is for: %s", r.Manifest)
 	}
+	if b, _ := json.Marshal(m.Learned); strings.Contains(string(b), "240") {
+		t.Errorf("the manifest, which all read, has a count of rows or ids: %s", b)
+	}
+	if own := r.Steps[0].Result.Learned; len(own) == 0 || !strings.Contains(strings.Join(own, " "), "240") {
+		t.Errorf("the guest's own account has no counts: %v", own)
+	}
 	for _, p := range m.Parties {
 		if want := map[string]string{"bank": job.ByOwner}[p.Name]; p.Consent != want && p.Consent != job.ByStanding {
 			t.Errorf("party %+v", p)
@@ -349,6 +355,21 @@ func TestSubmittedTwiceUnderOneKey(t *testing.T) {
 		t.Errorf("%v %v %v", a, b, errors.Join(errA, errB))
 	}
 	n.agree(a.ID)
+}
+
+func TestDenialsWithoutEnd(t *testing.T) {
+	n := newNetwork(t, "bank", "telecom")
+	n.nodes["telecom"].site.verdict = job.Denied
+	two := "job: sample\nparties:\n  bank: {role: guest}\n  telecom: {role: host}\nsteps: [ping]\n"
+	for range denials {
+		n.await("bank", n.submit(two), job.Rejected)
+	}
+	n.nodes["telecom"].site.verdict = job.ByStanding
+	id := n.submit(two)
+	n.awaitWaits("bank", id, "denied")
+	if _, err := n.nodes["telecom"].Get(t.Context(), id); err == nil {
+		t.Error("a proposal was kept after too many denials")
+	}
 }
 
 func FuzzAnswer(f *testing.F) {

@@ -82,6 +82,9 @@ type Options struct {
 	Now          func() time.Time
 	// Pause is the longest pause between two attempts; 15 s.
 	Pause time.Duration
+	// Denials is how many proposals of one initiator are denied within an hour
+	// before no more are looked at; 200.
+	Denials int
 	// Room returns an error while the node's disk has no room for a step; it may be nil.
 	Room func() error
 	// Ended hears of every attempt of a step that has ended here; it may be nil.
@@ -106,9 +109,10 @@ type Manager struct {
 	inputs   map[string]*loading
 	attempts map[string]*attempt // by job and step: what runs here as a host
 	hosting  int
-	news     map[string]*board   // by initiator: what changed for its watchers
-	remote   map[string]*remote  // by host: what we know of our jobs there
-	cancels  map[string]cancelFn // drivers by job
+	denials  map[string][]time.Time // by initiator, of the last hour
+	news     map[string]*board      // by initiator: what changed for its watchers
+	remote   map[string]*remote     // by host: what we know of our jobs there
+	cancels  map[string]cancelFn    // drivers by job
 	stopping bool
 
 	slots  *queue
@@ -139,6 +143,9 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 	if o.Pause == 0 {
 		o.Pause = 15 * time.Second
 	}
+	if o.Denials == 0 {
+		o.Denials = maxDenials
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -147,7 +154,7 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 		return nil, fmt.Errorf("drawing an epoch: %w", err)
 	}
 	m := &Manager{o: o, epoch: hex.EncodeToString(epoch[:]), self: o.Signer.Name(), live: map[string]*Record{}, signals: map[string]chan struct{}{}, progress: map[string]map[string]*Progress{},
-		logged: map[string]int{}, inputs: map[string]*loading{}, attempts: map[string]*attempt{}, news: map[string]*board{}, remote: map[string]*remote{},
+		logged: map[string]int{}, inputs: map[string]*loading{}, attempts: map[string]*attempt{}, denials: map[string][]time.Time{}, news: map[string]*board{}, remote: map[string]*remote{},
 		cancels: map[string]cancelFn{}, slots: newQueue(o.Parallel)}
 	if err := o.DB.Migrate("jobs", migrations...); err != nil {
 		return nil, err

@@ -60,13 +60,10 @@ type ManifestStep struct {
 
 // ownPart is this party's share of the manifest.
 func (m *Manager) ownPart(r *Record) part {
-	p := part{Learned: []flow.Learned{}, Security: map[string][]string{}, Sent: map[string]int64{}, Software: m.o.Version}
+	p := part{Security: map[string][]string{}, Sent: map[string]int64{}, Software: m.o.Version}
 	for _, s := range r.Steps {
 		if s.Result == nil {
 			continue
-		}
-		if len(s.Result.Learned) > 0 {
-			p.Learned = append(p.Learned, flow.Learned{Step: s.Name, Facts: s.Result.Learned})
 		}
 		if len(s.Result.Security) > 0 {
 			p.Security[s.Name] = s.Result.Security
@@ -83,13 +80,33 @@ func (m *Manager) ownPart(r *Record) part {
 	return p
 }
 
+// Learned is what the parties of a job have learned, as the steps declare it. How many rows
+// or ids it was stays with the party that learned it: the manifest is read by all.
+func Learned(spec *flow.Spec) map[string][]flow.Learned {
+	out := map[string][]flow.Learned{}
+	for _, p := range spec.Parties {
+		out[p.Name] = []flow.Learned{}
+		for _, d := range spec.Disclosures() {
+			if d.To != flow.ToAll && d.To != p.Role {
+				continue
+			}
+			fact := d.Kind + ": " + d.Text
+			if l := out[p.Name]; len(l) > 0 && l[len(l)-1].Step == d.Step {
+				l[len(l)-1].Facts = append(l[len(l)-1].Facts, fact)
+			} else {
+				out[p.Name] = append(l, flow.Learned{Step: d.Step, Facts: []string{fact}})
+			}
+		}
+	}
+	return out
+}
+
 func (m *Manager) compose(r *Record, parts map[string]part) *Manifest {
 	out := &Manifest{Format: 1, Job: r.ID, Name: r.Name, Run: r.Run, Proposal: r.SpecHash(), Purpose: r.spec.Purpose,
-		Submitted: r.proposal.Submitted, Finished: m.o.Now().UTC(), Learned: map[string][]flow.Learned{}, Discloses: r.spec.Disclosures()}
+		Submitted: r.proposal.Submitted, Finished: m.o.Now().UTC(), Learned: Learned(r.spec), Discloses: r.spec.Disclosures()}
 	for _, pp := range r.proposal.Parties {
 		p := parts[pp.Name]
 		out.Parties = append(out.Parties, ManifestParty{pp.Name, pp.Role, identity.Fingerprint(r.proposal.key(pp.Name)), r.Rulings[pp.Name].Verdict, p.Software, p.Data})
-		out.Learned[pp.Name] = p.Learned
 	}
 	for _, s := range r.Steps {
 		ms := ManifestStep{Name: s.Name, Kind: s.Kind, Artifact: s.Artifact, Attempts: s.Attempt, Reused: s.State == StepReused, Sent: map[string]int64{}, Security: map[string][]string{}}
@@ -124,8 +141,8 @@ func (m *Manager) agrees(r *Record, raw []byte) error {
 		return errors.New("it is of another job")
 	case len(got.Steps) != len(r.Steps) || len(got.Parties) != len(r.proposal.Parties):
 		return errors.New("its steps or parties are others")
-	case !same(got.Learned[m.self], own.Learned) || !same(got.Discloses, r.spec.Disclosures()):
-		return errors.New("what it says was learned here is not so")
+	case !same(got.Learned, Learned(r.spec)) || !same(got.Discloses, r.spec.Disclosures()):
+		return errors.New("what it says was learned is not what the steps declare")
 	}
 	for i, s := range r.Steps {
 		g := got.Steps[i]

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,9 @@ import (
 	"kontor/store"
 	"kontor/transport"
 )
+
+// denials is how many proposals of a peer are denied within an hour before no more are looked at.
+const denials = 5
 
 // network joins managers in this process.
 type network struct {
@@ -98,7 +102,7 @@ func (n *network) start(name string) {
 		n.t.Fatal(err)
 	}
 	m, err := job.New(n.t.Context(), job.Options{Signer: nd.id, DB: db, Audit: log, Dir: nd.dir, Peers: peers{n, name}, Site: nd.site, Capabilities: nd.can,
-		Version: "test", Silence: 2 * time.Second, Pause: 50 * time.Millisecond, Patience: 30 * time.Second, Log: slog.New(slog.DiscardHandler), Rand: rand.Reader})
+		Version: "test", Denials: denials, Silence: 2 * time.Second, Pause: 50 * time.Millisecond, Patience: 30 * time.Second, Log: slog.New(slog.DiscardHandler), Rand: rand.Reader})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -251,6 +255,20 @@ func (n *network) await(name, id string, want job.State) *job.Record {
 		case <-ctx.Done():
 			n.t.Fatalf("at %s the job did not become %s: %+v, %v", name, want, r, err)
 		case <-time.After(5 * time.Millisecond): // a poll, not a wait
+		}
+	}
+}
+
+// awaitWaits waits until a job says that it waits for something with these words.
+func (n *network) awaitWaits(name, id, words string) {
+	n.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) { // a poll
+		r, err := n.nodes[name].Get(context.Background(), id)
+		if err == nil && strings.Contains(r.Waits, words) {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("the job does not wait for %q: %+v, %v", words, r, err)
 		}
 	}
 }

@@ -93,6 +93,7 @@ type StepRecord struct {
 	Kind     string           `json:"kind"`
 	State    string           `json:"state"`
 	Attempt  int              `json:"attempt"`
+	Broken   int              `json:"broken,omitempty"`   // attempts that the other side broke off, at a host
 	Nonce    string           `json:"nonce,omitempty"`    // of this party, for the attempt
 	Artifact string           `json:"artifact,omitempty"` // hex of the attempt's session; the step's result once it is done
 	Dir      string           `json:"dir,omitempty"`      // folder of the artifact, relative to the jobs folder

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"kontor/audit"
-	"kontor/flow"
 )
 
 // Methods of the protocol.
@@ -133,7 +132,6 @@ type stepStatus struct {
 
 // part is a host's share of the manifest.
 type part struct {
-	Learned  []flow.Learned      `json:"learned"`
 	Security map[string][]string `json:"security"` // by step
 	Sent     map[string]int64    `json:"sent"`     // bytes by step
 	Software string              `json:"software"`
