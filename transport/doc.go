@@ -35,6 +35,10 @@
 // sends none, but then the peer is not waiting for any either: it holds more of
 // that session's data than it has taken.
 //
+// A connection is used for half a day, then for what runs on it only: the
+// certificates shown on it are checked at every call and would expire some day.
+// Sessions neither end with that nor notice.
+//
 // # Bounds
 //
 // Messages travel in chunks of at most 256 KiB. A session holds at most 16 MiB
