@@ -5,8 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"google.golang.org/grpc/status"
+
+	peerv1 "kontor/api/peer/v1"
 	"kontor/identity"
 )
 
@@ -80,6 +84,16 @@ func (n *Node) superseded(r *route, key string) bool {
 	defer n.mu.Unlock()
 	newest := n.newest(key)
 	return newest != nil && newest != r
+}
+
+// expired reports whether a call was refused because the certificate that this
+// node showed on its connection has expired.
+func expired(err error) bool {
+	s, _ := status.FromError(err)
+	return slices.ContainsFunc(s.Details(), func(d any) bool {
+		r, ok := d.(*peerv1.Refusal)
+		return ok && r.Reason == peerv1.Refusal_REASON_EXPIRED
+	})
 }
 
 // checkReverse has nothing new begin on a connection that a peer keeps to this

@@ -295,6 +295,10 @@ func (n *Node) keepAlive(ctx context.Context, r *route, key string) {
 		_, err := r.client.Probe(pctx, &peerv1.ProbeRequest{})
 		late := pctx.Err() != nil
 		cancel()
+		if expired(err) { // in this moment, or by the peer's clock
+			n.retire(r)
+			continue
+		}
 		if err != nil && (!late || r.wire.quiet() >= n.opt.Silence) {
 			return
 		}
