@@ -182,8 +182,10 @@ func (m *Manager) recover(ctx context.Context, r *Record) error {
 		lost := false
 		for i := range r.Steps {
 			s := &r.Steps[i]
-			own := r.Role == session.Guest && s.State == StepPrepared // nobody has been told to commit it
-			if s.State == StepBegun || s.State == StepRunning || own {
+			// Of a guest's own nobody has been told to commit it. A host that has given
+			// its nonce still knows it: the guest may ask again, or start.
+			own := r.Role == session.Guest && (s.State == StepBegun || s.State == StepPrepared)
+			if s.State == StepRunning || own {
 				s.State, lost = StepLost, true
 				c.record("node", "step.lost", r.ID, map[string]any{"step": s.Name, "attempt": s.Attempt, "reason": "the node was restarted"})
 			}
