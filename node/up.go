@@ -89,7 +89,10 @@ func (n *Institution) Run(ctx context.Context, o InstitutionOptions, ready func(
 	case err := <-failed:
 		return err
 	default:
-		return n.change(context.WithoutCancel(ctx), "node", "node.stopped", "node", nil, nil)
+		if err := n.change(context.WithoutCancel(ctx), "node", "node.stopped", "node", nil, nil); err != nil { // a full disk
+			n.log.Warn("that the node has stopped could not be recorded", "error", err)
+		}
+		return nil
 	}
 }
 
