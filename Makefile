@@ -31,9 +31,10 @@ race:
 	@if command -v $${CC:-cc} >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ]; then race=-race; \
 	else echo "no C compiler: the tests run without the race detector"; race=; fi; \
 	$(GO) test $$race -timeout 15m $$($(GO) list ./... | grep -v '^kontor/cmd/\|^kontor/e2e') && \
-	$(GO) test $$race -timeout 15m ./cmd/... && $(GO) test -short -timeout 15m ./e2e/...
+	$(GO) test $$race -timeout 15m ./cmd/... && $(GO) test $(E2EFLAGS) -timeout 25m -count 1 ./e2e/...
 
-# Nodes as processes, killed and cut off: all rounds. make test runs some of them.
+# Nodes as processes, killed and cut off: all rounds. make test alone runs fewer.
+E2EFLAGS ?= -short
 e2e:
 	$(GO) test -timeout 25m -count 1 ./e2e/...
 
