@@ -255,6 +255,9 @@ func (m *Manager) receive(ctx context.Context, msg *proposeMsg, p *Proposal, r *
 	if known, err := m.get(ctx, r.ID); err == nil {
 		return known, nil // the same proposal came twice at once
 	}
+	if slices.Contains(m.buried[r.Initiator], r.ID) { // under m.writing, as bury
+		return nil, tell(fault.Consent, "consent", "you have ended the job", "submit it again")
+	}
 	return r, m.write(ctx, r, c, true)
 }
 
@@ -299,11 +302,13 @@ func (h *host) consents(ctx context.Context, msg *consentsMsg) (*status, error) 
 }
 
 func (h *host) end(ctx context.Context, msg *endMsg) (*status, error) {
-	if _, err := h.job(ctx, msg.Job); err != nil {
-		return nil, err
-	}
 	if !msg.State.Final() || msg.State == Done {
 		return nil, malformed(h.peer, h.method, errors.New("that is no end"))
+	}
+	if _, err := h.job(ctx, msg.Job); err != nil {
+		if !isHex(msg.Job, 16) || fault.KindOf(err) != fault.Consent || h.m.bury(ctx, h.peer, msg.Job) {
+			return nil, err
+		}
 	}
 	r, err := h.m.update(ctx, msg.Job, func(r *Record, c *change) error {
 		if r.State.Final() {
@@ -320,6 +325,23 @@ func (h *host) end(ctx context.Context, msg *endMsg) (*status, error) {
 		h.m.drop(r.ID)
 	}
 	return h.status(r, err)
+}
+
+// maxBuried is how many ended jobs are remembered of a guest: more than the
+// proposals that can be on their way from it at once.
+const maxBuried = 256
+
+// bury has a job refused whose end overtook its proposal; false if the proposal
+// was there first.
+func (m *Manager) bury(ctx context.Context, guest, id string) bool {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if r, err := m.get(ctx, id); err == nil {
+		return r.Initiator != guest || r.Role != session.Host
+	}
+	b := append(m.buried[guest], id)
+	m.buried[guest] = b[max(0, len(b)-maxBuried):]
+	return true
 }
 
 // close ends a job without a result.

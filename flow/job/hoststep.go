@@ -65,6 +65,9 @@ func (h *host) begin(ctx context.Context, msg *beginMsg) (*begunMsg, error) {
 	}
 	r, err = h.m.update(ctx, r.ID, func(r *Record, c *change) error {
 		s := r.step(msg.Step)
+		if r.State == Running && s.State == StepBegun && s.Attempt == msg.Attempt {
+			return errUnchanged // the same question came twice at once
+		}
 		if r.State != Running || s.committed() || msg.Attempt <= s.Attempt {
 			return tell(fault.Consent, msg.Step, "the job has moved on there", "see the job there")
 		}

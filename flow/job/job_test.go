@@ -127,9 +127,42 @@ func TestADenialNamesTheRule(t *testing.T) {
 		t.Errorf("the guest is told %+v", r.Error)
 	}
 	n.await("insurer", id, job.Rejected)
-	n.await("telecom", id, job.Rejected)
+	n.told(id)
+	// The end may have overtaken the proposal; then there is no such job, for good.
+	if r, err := n.nodes["telecom"].Get(t.Context(), id); err == nil && r.State != job.Rejected {
+		t.Errorf("at telecom the job is %s", r.State)
+	}
 	if len(n.nodes["telecom"].site.published) > 0 {
 		t.Error("a result of a rejected job")
+	}
+}
+
+// TestAnEndOvertakesItsProposal: a host that is told that a job has ended before
+// it hears of it takes no part in it later.
+func TestAnEndOvertakesItsProposal(t *testing.T) {
+	n := newNetwork(t, three...)
+	n.ask = func(_, to, method string, body []byte) ([]byte, error) {
+		var msg struct{ Proposal []byte }
+		var p job.Proposal
+		if to != "telecom" || method != "job/propose" || json.Unmarshal(body, &msg) != nil || json.Unmarshal(msg.Proposal, &p) != nil {
+			return nil, nil
+		}
+		end := []byte(`{"job":"` + p.Job + `","state":"failed"}`)
+		if _, err := n.nodes["telecom"].Answer(context.Background(), "insurer", "job/end", end); err == nil {
+			t.Error("the end of an unknown job was taken from a stranger")
+		}
+		if _, err := n.nodes["telecom"].Answer(context.Background(), "bank", "job/end", end); err == nil {
+			t.Error("the end of an unknown job was answered with its state")
+		}
+		return nil, nil
+	}
+	id := n.submit(spec)
+	if r := n.await("bank", id, job.Failed); r.Error == nil || r.Error.Party != "telecom" || r.Error.Kind != "consent" {
+		t.Errorf("the guest is told %+v", r.Error)
+	}
+	n.told(id)
+	if r, err := n.nodes["telecom"].Get(t.Context(), id); err == nil {
+		t.Errorf("at telecom the job is %s", r.State)
 	}
 }
 

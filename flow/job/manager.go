@@ -111,6 +111,7 @@ type Manager struct {
 	hosting  int
 	denials  map[string][]time.Time // by initiator, of the last hour
 	news     map[string]*board      // by initiator: what changed for its watchers
+	buried   map[string][]string    // by initiator: jobs that it ended before they were known here
 	remote   map[string]*remote     // by host: what we know of our jobs there
 	cancels  map[string]cancelFn    // drivers by job
 	stopping bool
@@ -154,7 +155,7 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 		return nil, fmt.Errorf("drawing an epoch: %w", err)
 	}
 	m := &Manager{o: o, epoch: hex.EncodeToString(epoch[:]), self: o.Signer.Name(), live: map[string]*Record{}, signals: map[string]chan struct{}{}, progress: map[string]map[string]*Progress{},
-		logged: map[string]int{}, inputs: map[string]*loading{}, attempts: map[string]*attempt{}, denials: map[string][]time.Time{}, news: map[string]*board{}, remote: map[string]*remote{},
+		logged: map[string]int{}, inputs: map[string]*loading{}, attempts: map[string]*attempt{}, denials: map[string][]time.Time{}, news: map[string]*board{}, buried: map[string][]string{}, remote: map[string]*remote{},
 		cancels: map[string]cancelFn{}, slots: newQueue(o.Parallel)}
 	if err := o.DB.Migrate("jobs", migrations...); err != nil {
 		return nil, err

@@ -48,6 +48,7 @@ type node struct {
 	db   *store.DB
 	stop func()
 	up   bool
+	asks sync.WaitGroup // questions that are being answered
 }
 
 func newNetwork(t *testing.T, names ...string) *network {
@@ -125,6 +126,7 @@ func (n *network) halt(name string) {
 	n.mu.Unlock()
 	if up {
 		nd.stop()
+		nd.asks.Wait()
 		nd.db.Close()
 	}
 }
@@ -151,13 +153,15 @@ func (p peers) Ask(ctx context.Context, peer, method string, body []byte) ([]byt
 			return b, err
 		}
 	}
-	b, err := m.Answer(ctx, p.self, method, body)
 	p.net.mu.Lock()
-	up = to.up && to.Manager == m
-	p.net.mu.Unlock()
-	if err != nil && !up { // halted meanwhile
+	if !to.up || to.Manager != m { // halted meanwhile
+		p.net.mu.Unlock()
 		return nil, away(peer)
 	}
+	to.asks.Add(1)
+	p.net.mu.Unlock()
+	b, err := m.Answer(ctx, p.self, method, body)
+	to.asks.Done()
 	var told job.ForPeer
 	if errors.As(err, &told) {
 		f := *told.Fault
@@ -255,6 +259,20 @@ func (n *network) await(name, id string, want job.State) *job.Record {
 		case <-ctx.Done():
 			n.t.Fatalf("at %s the job did not become %s: %+v, %v", name, want, r, err)
 		case <-time.After(5 * time.Millisecond): // a poll, not a wait
+		}
+	}
+}
+
+// told waits until every party has been told how a job of bank ended.
+func (n *network) told(id string) {
+	n.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) { // a poll
+		r, err := n.nodes["bank"].Get(context.Background(), id)
+		if err == nil && len(r.Told) == len(n.nodes)-1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.t.Fatalf("not all parties have been told: %v, %v", r.Told, err)
 		}
 	}
 }
