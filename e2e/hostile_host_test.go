@@ -43,11 +43,12 @@ func newRogueHost(t *testing.T, n *Node) *rogueHost {
 	return h
 }
 
-// begin makes the host honest again, for a new job.
-func (h *rogueHost) begin() {
+// begin makes the host honest again, for a new job, but for the answers to one
+// method; an empty method is none.
+func (h *rogueHost) begin(method string, instead answerFunc) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.instead, h.tamper, h.steps, h.status, h.watches = map[string]answerFunc{}, nil, map[string]any{}, nil, 0
+	h.instead, h.tamper, h.steps, h.status, h.watches = map[string]answerFunc{method: instead}, nil, map[string]any{}, nil, 0
 }
 
 func (h *rogueHost) answer(ctx context.Context, peer, method string, body []byte) ([]byte, error) {
@@ -70,7 +71,7 @@ func (h *rogueHost) answer(ctx context.Context, peer, method string, body []byte
 	case "job/begin":
 		return json.Marshal(map[string]any{"nonce": freshNonce()})
 	case "job/finish":
-		return []byte(`{"learned":[],"security":{},"sent":{},"software":"0.1.0-rogue","data":{}}`), nil
+		return []byte(`{"security":{},"sent":{},"software":"0.1.0-rogue","data":{}}`), nil
 	case "job/manifest":
 		return h.signs(ctx, body, h.signManifest)
 	case "job/close":
@@ -260,8 +261,8 @@ func TestHostileHost(t *testing.T) {
 		{name: "noise in the session", tamper: func(_ session.ID, c session.Conn) error { return c.Send(ctx, make([]byte, 100)) }, state: rest.Failed, kind: fault.Protocol},
 		{name: "too much in the session", tamper: func(_ session.ID, c session.Conn) error { return c.Send(ctx, make([]byte, 1<<20)) }, state: rest.Failed, kind: fault.Protocol},
 		{name: "that its data is unfit", method: "job/start", answer: h.failed(ill), state: rest.Failed, kind: fault.Data},
-		{name: "noise for its part", method: "job/finish", answer: says(`{"learned":7}`), state: rest.Failed, kind: fault.Protocol},
-		{name: "a part without end", method: "job/finish", answer: says(`{"learned":[{"step":"one","facts":["` + strings.Repeat("y", 3<<20) + `"]}],"security":{},"sent":{},"software":"","data":{}}`),
+		{name: "noise for its part", method: "job/finish", answer: says(`{"sent":7}`), state: rest.Failed, kind: fault.Protocol},
+		{name: "a part without end", method: "job/finish", answer: says(`{"security":{"one":["` + strings.Repeat("y", 3<<20) + `"]},"sent":{},"software":"","data":{}}`),
 			state: rest.Failed, kind: fault.Protocol},
 		{name: "no signature", method: "job/manifest", answer: func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
 			return h.signs(ctx, body, func([]byte) string { return forged })
@@ -272,11 +273,10 @@ func TestHostileHost(t *testing.T) {
 		{name: "nothing again", state: rest.Done},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h.begin()
+			h.begin(c.method, c.answer)
+			h.mu.Lock()
 			h.tamper = c.tamper
-			if c.method != "" {
-				h.instead[c.method] = c.answer
-			}
+			h.mu.Unlock()
 			id := submitTo(t, bank, rogueJob)
 			var got *rest.Job
 			eventually(t, 40*time.Second, func() error {
@@ -337,8 +337,7 @@ func TestForgedHead(t *testing.T) {
 	bank := NewNet(t, "bank").Node("bank")
 	bank.Start()
 	h := newRogueHost(t, bank)
-	h.begin()
-	h.instead["job/manifest"] = func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
+	h.begin("job/manifest", func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
 		out, err := h.signs(ctx, body, h.signManifest)
 		if err != nil {
 			return nil, err
@@ -348,7 +347,7 @@ func TestForgedHead(t *testing.T) {
 		v["head"].(map[string]any)["hash"] = hex.EncodeToString(make([]byte, 32))
 		v["head"].(map[string]any)["seq"] = 9
 		return json.Marshal(v)
-	}
+	})
 	bank.Await(submitTo(t, bank, rogueJob), rest.Done)
 	page, err := bank.Client(rest.Admin).Audit(t.Context(), 0, 500)
 	if err != nil {
@@ -369,14 +368,13 @@ func TestNoiseForNews(t *testing.T) {
 	bank := NewNet(t, "bank").Node("bank")
 	bank.Start()
 	h := newRogueHost(t, bank)
-	h.begin()
-	h.instead["job/watch"] = says("noise")
+	h.begin("job/watch", says("noise"))
 	one := strings.Replace(rogueJob, "  - ping: {as: two}\n", "", 1) // of two steps, one would bring news of the other
 	j := bank.Await(submitTo(t, bank, one), rest.Failed)
 	if e := j.Error; e == nil || e.Kind != "protocol" || e.Party != "telecom" {
 		t.Errorf("the error is %s", pretty(e))
 	}
-	h.begin()
+	h.begin("", nil)
 	bank.Await(submitTo(t, bank, rogueJob), rest.Done)
 }
 
@@ -386,9 +384,8 @@ func TestChatteringHost(t *testing.T) {
 	bank := NewNet(t, "bank").Node("bank")
 	bank.Start()
 	h := newRogueHost(t, bank)
-	h.begin()
-	h.instead["job/watch"] = says(`{"epoch":"e","cursor":1,"jobs":[]}`)
-	h.instead["job/propose"] = func(_ context.Context, _, _ string, body []byte) ([]byte, error) { // it never decides
+	h.begin("job/watch", says(`{"epoch":"e","cursor":1,"jobs":[]}`))
+	undecided := func(_ context.Context, _, _ string, body []byte) ([]byte, error) { // it never decides
 		var p struct{ Proposal []byte }
 		if err := json.Unmarshal(body, &p); err != nil {
 			return nil, err
@@ -399,6 +396,9 @@ func TestChatteringHost(t *testing.T) {
 		}
 		return json.Marshal(map[string]any{"job": prop.Job, "version": 1, "state": "waiting", "ruling": map[string]any{"verdict": "waiting"}})
 	}
+	h.mu.Lock()
+	h.instead["job/propose"] = undecided
+	h.mu.Unlock()
 	began := time.Now()
 	id := submitTo(t, bank, rogueJob)
 	bank.Await(id, rest.Waiting)

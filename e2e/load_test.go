@@ -167,16 +167,15 @@ func TestPriorities(t *testing.T) {
 	n.AcceptAll()
 	n.Node("insurer").Policy(standing)
 	h := newRogueHost(t, bank) // honest, but for the time that it takes
-	h.begin()
 	release := make(chan struct{})
-	h.instead["job/begin"] = func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
+	h.begin("job/begin", func(ctx context.Context, _, _ string, body []byte) ([]byte, error) {
 		select { // the first job holds the only place meanwhile
 		case <-release:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 		return json.Marshal(map[string]any{"nonce": freshNonce()})
-	}
+	})
 	first := submitTo(t, bank, rogueJob)
 	bank.AwaitStep(first, "one", time.Minute, begun)
 	one := strings.Replace(strings.Replace(rogueJob, "  - ping: {as: two}\n", "", 1), "telecom", "insurer", 1)
