@@ -122,7 +122,7 @@ func (s service) brief(r *job.Record) *rest.Job {
 	}
 	for _, p := range spec.Parties {
 		ru := r.Rulings[p.Name]
-		out.Parties = append(out.Parties, rest.JobParty{Name: p.Name, Role: p.Role, Data: p.Data, Consent: consentWord(ru.Verdict), Rule: ru.Rule, Reason: ru.Reason, By: ru.By})
+		out.Parties = append(out.Parties, rest.JobParty{Name: p.Name, Role: p.Role, Data: p.Data, Consent: ru.Verdict, Rule: ru.Rule, Reason: ru.Reason, By: ru.By})
 	}
 	graph, progress := spec.Graph(), s.n.jobs.Progress(r.ID)
 	for _, st := range r.Steps {
@@ -151,14 +151,6 @@ func stateOf(r *job.Record) rest.State {
 		return rest.Retrying
 	}
 	return rest.State(r.State)
-}
-
-// consentWord is a verdict in the words of the API.
-func consentWord(v string) string {
-	if v == job.ByOwner {
-		return job.ByPerson // who submitted it
-	}
-	return v
 }
 
 func jobError(p *job.Problem) *rest.JobError {
@@ -342,7 +334,7 @@ func (s service) event(ctx context.Context, id string, e job.Event) (out rest.Ev
 		if err := json.Unmarshal(e.Data, &d); err != nil {
 			return out, false, err
 		}
-		st := rest.StateEvent{Time: e.Time, State: rest.State(d.State), WaitingFor: d.Waits, Party: d.Party, Consent: consentWord(d.Consent), Error: jobError(d.Error)}
+		st := rest.StateEvent{Time: e.Time, State: rest.State(d.State), WaitingFor: d.Waits, Party: d.Party, Consent: d.Consent, Error: jobError(d.Error)}
 		if st.State == rest.Running && d.Waits != "" {
 			st.State = rest.Retrying
 		}

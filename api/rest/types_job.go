@@ -31,7 +31,7 @@ type JobParty struct {
 	Name    string    `json:"name"`
 	Role    string    `json:"role" enum:"guest,host"`
 	Data    string    `json:"data,omitempty" doc:"Name in that party's catalogue"`
-	Consent string    `json:"consent" enum:"none,waiting,standing,person,denied" doc:"none: not asked yet; standing: a rule of its policy allowed it; person: somebody approved it; denied: by rule or person"`
+	Consent string    `json:"consent" enum:"none,waiting,initiator,standing,person,denied" doc:"none: not asked yet; initiator: it submitted the job; standing: a rule of its policy allowed it; person: somebody approved it; denied: by rule or person"`
 	Rule    string    `json:"rule,omitempty" doc:"The rule that decided, as far as the party says it"`
 	Reason  string    `json:"reason,omitempty" doc:"Why it was denied, or the approver's note"`
 	By      string    `json:"by,omitempty" doc:"Who approved or denied, as that party says"`

@@ -100,7 +100,7 @@ func describeConsent(w io.Writer, j *rest.Job) {
 
 // consentText says whether a party agreed, and by what.
 func consentText(p rest.JobParty) string {
-	text := map[string]string{"none": "not asked yet", "waiting": "waits for a person", "standing": "agreed by a standing rule", "person": "agreed by a person", "denied": "refused"}[p.Consent]
+	text := map[string]string{"none": "not asked yet", "waiting": "waits for a person", "standing": "agreed by a standing rule", "person": "agreed by a person", "initiator": "asks for it", "denied": "refused"}[p.Consent]
 	text = orNone(text, p.Consent)
 	for _, s := range []struct{ word, value string }{{"by", p.By}, {"rule", p.Rule}, {"who says:", p.Reason}} {
 		if s.value != "" {

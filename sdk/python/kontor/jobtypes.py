@@ -11,7 +11,7 @@ from .types import FINAL, Disclosure, Finding
 
 @dataclass
 class JobParty:
-    """A party of a job. ``consent`` is none, waiting, standing, person or denied."""
+    """A party of a job. ``consent`` is none, waiting, initiator, standing, person or denied."""
     name: str = ""
     role: str = ""
     data: str = ""
