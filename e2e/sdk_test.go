@@ -91,3 +91,21 @@ func without(t *testing.T, why string) {
 	}
 	t.Skip(why)
 }
+
+// TestPythonAlone runs the Python package's own tests, against a server that
+// answers badly.
+func TestPythonAlone(t *testing.T) {
+	t.Parallel()
+	python, err := exec.LookPath(pythonName())
+	if err != nil {
+		without(t, "there is no "+pythonName())
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer stop()
+	cmd := exec.CommandContext(ctx, python, "-B", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
+	cmd.Dir = "../sdk/python"
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("\nOK")) || bytes.Contains(out, []byte("Ran 0 tests")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
