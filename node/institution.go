@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"crypto/rand"
 
 	"kontor/api/rest"
 	"kontor/audit"
@@ -153,9 +152,9 @@ func newLogger(o InstitutionOptions, cfg *config.Config) *slog.Logger {
 // Close gives the folder back. Nothing may run any more.
 func (n *Institution) Close() error { return n.db.Close() }
 
-// Handler returns the HTTP API.
-func (n *Institution) handler() *rest.Options {
-	return &rest.Options{Service: service{n}, Metrics: n.gauges.handler(), Log: n.log, Version: Version, Now: n.now}
+// apiOptions are what the HTTP API is made from.
+func (n *Institution) apiOptions() rest.Options {
+	return rest.Options{Service: service{n}, Metrics: n.gauges.handler(), Log: n.log, Version: Version, Now: n.now}
 }
 
 // ensureAdmin makes the administrator's token where the folder has none.

@@ -135,11 +135,9 @@ func (n *Institution) listenAPI() (net.Listener, string, error) {
 }
 
 func (n *Institution) serveAPI(ctx context.Context, l net.Listener) error {
-	s := rest.NewServer(rest.NewHandler(*n.handler()))
+	s := rest.NewServer(rest.NewHandler(n.apiOptions()))
 	s.BaseContext = func(net.Listener) context.Context { return ctx }
 	var shutdown sync.WaitGroup
-	stop := context.AfterFunc(ctx, func() {})
-	defer stop()
 	shutdown.Go(func() {
 		<-ctx.Done()
 		grace, end := context.WithTimeout(context.Background(), 3*time.Second)
@@ -211,7 +209,7 @@ func Offline(ctx context.Context, home string) (h http.Handler, token string, cl
 	if err != nil {
 		return nil, "", nil, errors.Join(fault.Wrap(fault.Local, err, "the administrator's token cannot be read", "run as the user who owns "+home), n.Close())
 	}
-	return rest.NewHandler(*n.handler()), strings.TrimSpace(string(b)), n.Close, nil
+	return rest.NewHandler(n.apiOptions()), strings.TrimSpace(string(b)), n.Close, nil
 }
 
 // Running says where the API of the node of a folder answers, if a process runs it.

@@ -25,7 +25,6 @@ const acceptPatience = time.Minute
 
 // attempt is a step that runs here for a guest.
 type attempt struct {
-	number int
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
 }

@@ -31,21 +31,19 @@ func (e *ended) Error() string { return "the job is " + string(e.state) }
 // drive starts a job's driver, once.
 func (m *Manager) drive(id string) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	done := make(chan struct{})
 	m.mu.Lock()
 	if _, there := m.cancels[id]; there {
 		m.mu.Unlock()
 		cancel(nil)
 		return
 	}
-	m.cancels[id] = cancelFn{cancel, done}
+	m.cancels[id] = cancel
 	m.mu.Unlock()
 	forget := func() {
 		m.mu.Lock()
 		delete(m.cancels, id)
 		m.mu.Unlock()
 		cancel(nil)
-		close(done)
 	}
 	ok := m.spawn(func(run context.Context) {
 		defer forget()

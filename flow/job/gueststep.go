@@ -133,6 +133,9 @@ func (d *driver) try(ctx context.Context, st flow.Step) error {
 	}
 	if reuse != "" {
 		_, err := d.m.update(ctx, d.id, func(r *Record, c *change) error {
+			if r.State.Final() {
+				return &ended{state: r.State}
+			}
 			s := r.step(st.Name)
 			if err := d.m.adopt(ctx, s, reuse); err != nil {
 				return err
@@ -180,6 +183,9 @@ func (d *driver) open(ctx context.Context, st flow.Step) (*Record, error) {
 		return nil, err
 	}
 	return d.m.update(ctx, d.id, func(r *Record, c *change) error {
+		if r.State.Final() {
+			return &ended{state: r.State}
+		}
 		s := r.step(st.Name)
 		*s = StepRecord{Name: s.Name, Kind: s.Kind, State: StepBegun, Attempt: s.Attempt + 1, Nonce: n, Key: d.m.key(r, st), Started: d.m.o.Now().UTC()}
 		return nil
@@ -231,6 +237,9 @@ func (d *driver) begin(ctx context.Context, r *Record, st flow.Step, s StepRecor
 
 func (d *driver) running(ctx context.Context, step string, attempt int, id session.ID) (*Record, error) {
 	return d.m.update(ctx, d.id, func(r *Record, c *change) error {
+		if r.State.Final() { // cancelled meanwhile: nothing follows the end
+			return &ended{state: r.State}
+		}
 		s := r.step(step)
 		s.State, s.Artifact = StepRunning, hex.EncodeToString(id[:])
 		c.event(EventStep, map[string]any{"step": step, "state": s.State, "attempt": attempt, "session": short(id)})

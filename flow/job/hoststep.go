@@ -169,7 +169,7 @@ func (m *Manager) freePlace() {
 // launch runs an attempt in the background; it gives the place back in the end.
 func (m *Manager) launch(r *Record, step string, number int, id session.ID) bool {
 	key := r.ID + "/" + step
-	a := &attempt{number: number, ended: make(chan struct{})}
+	a := &attempt{ended: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	a.cancel = cancel
 	m.mu.Lock()

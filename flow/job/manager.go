@@ -109,22 +109,16 @@ type Manager struct {
 	inputs   map[string]*loading
 	attempts map[string]*attempt // by job and step: what runs here as a host
 	hosting  int
-	denials  map[string][]time.Time // by initiator, of the last hour
-	news     map[string]*board      // by initiator: what changed for its watchers
-	buried   map[string][]string    // by initiator: jobs that it ended before they were known here
-	remote   map[string]*remote     // by host: what we know of our jobs there
-	cancels  map[string]cancelFn    // drivers by job
+	denials  map[string][]time.Time             // by initiator, of the last hour
+	news     map[string]*board                  // by initiator: what changed for its watchers
+	buried   map[string][]string                // by initiator: jobs that it ended before they were known here
+	remote   map[string]*remote                 // by host: what we know of our jobs there
+	cancels  map[string]context.CancelCauseFunc // drivers by job
 	stopping bool
 
-	slots  *queue
-	wg     sync.WaitGroup
-	ctx    context.Context // of [Manager.Run]; nil before
-	stopFn context.CancelFunc
-}
-
-type cancelFn struct {
-	cancel context.CancelCauseFunc
-	done   chan struct{}
+	slots *queue
+	wg    sync.WaitGroup
+	ctx   context.Context // of [Manager.Run]; nil before
 }
 
 // New opens the journal. Jobs go on once [Manager.Run] runs.
@@ -156,7 +150,7 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 	}
 	m := &Manager{o: o, epoch: hex.EncodeToString(epoch[:]), self: o.Signer.Name(), live: map[string]*Record{}, signals: map[string]chan struct{}{}, progress: map[string]map[string]*Progress{},
 		logged: map[string]int{}, inputs: map[string]*loading{}, attempts: map[string]*attempt{}, denials: map[string][]time.Time{}, news: map[string]*board{}, buried: map[string][]string{}, remote: map[string]*remote{},
-		cancels: map[string]cancelFn{}, slots: newQueue(o.Parallel)}
+		cancels: map[string]context.CancelCauseFunc{}, slots: newQueue(o.Parallel)}
 	if err := o.DB.Migrate("jobs", migrations...); err != nil {
 		return nil, err
 	}
@@ -207,7 +201,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	m.mu.Lock()
-	m.ctx, m.stopFn = ctx, stop
+	m.ctx = ctx
 	var own []*Record
 	for _, r := range m.live {
 		if r.Role == session.Guest {

@@ -198,10 +198,10 @@ func (m *Manager) Cancel(ctx context.Context, id, actor, reason string) (*Record
 		return nil, err
 	}
 	m.mu.Lock()
-	running := m.cancels[r.ID]
+	stop := m.cancels[r.ID]
 	m.mu.Unlock()
-	if running.cancel != nil {
-		running.cancel(&ended{state: Cancelled})
+	if stop != nil {
+		stop(&ended{state: Cancelled})
 	}
 	m.drop(r.ID)
 	return r, nil
